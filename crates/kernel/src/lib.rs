@@ -1,1 +1,33 @@
+//! What every domain shares: who acts and for which clinic, what may be done, typed ids, values
+//! that are valid once they exist, the ports that give time, chance and keys, and the envelopes of
+//! audit entries, events and jobs.
+//!
+//! Nothing here does I/O. Add to this crate reluctantly: a thing belongs here when two domains
+//! need the very same one.
 
+#![warn(missing_docs)]
+
+pub mod access;
+pub mod audit;
+pub mod context;
+pub mod cursor;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod job;
+pub mod page;
+pub mod ports;
+pub mod toolkit;
+
+pub use access::{Action, Denied, Permissions};
+pub use audit::{AuditEntry, AuditTrail, Gate, Resource};
+pub use context::{Actor, Grant, Origin, Scope, SystemContext, SystemPurpose, TenantContext};
+pub use error::StoreError;
+pub use event::Event;
+pub use ids::{
+    AuditId, BranchId, ChannelId, ClinicId, ContactId, ConversationId, EndpointId, EventId,
+    InboxId, InvalidId, JobId, MessageId, RequestId, SessionId, TypedId, UserId,
+};
+pub use page::{Page, PageLimit};
+pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};
+pub use toolkit::Toolkit;
