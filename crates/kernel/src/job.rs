@@ -71,6 +71,8 @@ impl NewJob {
 /// Proof of a lease: a job may be finished only by who holds the newest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
+    /// Whose job it is.
+    pub clinic: ClinicId,
     /// The job.
     pub job: JobId,
     /// Drawn at each lease; a recovered job has another.
@@ -80,9 +82,7 @@ pub struct Lease {
 /// A leased job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeasedJob {
-    /// Whose it is.
-    pub clinic: ClinicId,
-    /// The proof needed to finish it.
+    /// Whose and which it is, and the proof needed to finish it.
     pub lease: Lease,
     /// What to do.
     pub kind: String,

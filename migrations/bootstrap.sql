@@ -1,0 +1,46 @@
+-- The roles and rights that migrations presuppose. Run once per database by an account that owns
+-- the database and has CREATEROLE, as a managed PostgreSQL gives it; safe to run again.
+--
+-- acolhe_owner runs migrations and owns the tables. NOINHERIT: were it to inherit acolhe_definer,
+-- that role's policies would show it every clinic.
+-- acolhe_app is the server's login. It owns nothing and cannot bypass row security.
+-- acolhe_definer owns the narrow functions that must see across clinics. Nobody logs in as it.
+DO $$
+BEGIN
+    -- Two databases of one cluster may be bootstrapped at the same time (tests do).
+    PERFORM pg_advisory_xact_lock(4711001);
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'acolhe_owner') THEN
+        CREATE ROLE acolhe_owner LOGIN NOINHERIT;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'acolhe_app') THEN
+        CREATE ROLE acolhe_app LOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'acolhe_definer') THEN
+        CREATE ROLE acolhe_definer NOLOGIN;
+    END IF;
+    IF NOT pg_has_role('acolhe_owner', 'acolhe_definer', 'MEMBER') THEN
+        GRANT acolhe_definer TO acolhe_owner;
+    END IF;
+    -- Settings travel with the role, not the session: PgBouncer's transaction mode keeps them.
+    IF NOT EXISTS (
+        SELECT FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+        WHERE r.rolname = 'acolhe_app' AND s.setdatabase = 0
+    ) THEN
+        ALTER ROLE acolhe_app SET plan_cache_mode = 'force_generic_plan';
+        ALTER ROLE acolhe_app SET jit = 'off';
+        ALTER ROLE acolhe_app SET statement_timeout = '10s';
+        ALTER ROLE acolhe_app SET idle_in_transaction_session_timeout = '30s';
+        ALTER ROLE acolhe_app SET lock_timeout = '5s';
+        ALTER ROLE acolhe_app SET timezone = 'UTC';
+        ALTER ROLE acolhe_owner SET lock_timeout = '5s';
+        ALTER ROLE acolhe_owner SET timezone = 'UTC';
+    END IF;
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO acolhe_app, acolhe_owner', current_database());
+    -- Schemas and trusted extensions are the owner's to make.
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO acolhe_owner', current_database());
+    REVOKE ALL ON SCHEMA public FROM PUBLIC;
+    -- diesel keeps its list of applied migrations in public.
+    GRANT USAGE, CREATE ON SCHEMA public TO acolhe_owner;
+END
+$$;
