@@ -11,12 +11,16 @@ pub mod access;
 pub mod audit;
 pub mod context;
 pub mod cursor;
+pub mod document;
+pub mod email;
 pub mod error;
 pub mod event;
 pub mod ids;
 pub mod job;
 pub mod page;
 pub mod ports;
+pub mod sensitive;
+pub mod text;
 pub mod toolkit;
 
 pub use access::{Action, Denied, Permissions};
@@ -30,4 +34,5 @@ pub use ids::{
 };
 pub use page::{Page, PageLimit};
 pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};
+pub use sensitive::Sensitive;
 pub use toolkit::Toolkit;

@@ -1,0 +1,194 @@
+//! Texts that people write: names, and the folding by which they are found and ordered.
+
+use std::fmt;
+
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
+
+/// Most tokens one text gives.
+const MAX_TOKENS: usize = 16;
+/// Longest token, in characters; a longer word is cut.
+const MAX_TOKEN: usize = 32;
+/// Shortest token, in characters.
+pub const MIN_TOKEN: usize = 3;
+
+/// A person's or a company's name: 1 to 200 characters, trimmed, runs of spaces made one, no
+/// control characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PersonName(String);
+
+/// The text is no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 200 characters and no control characters")]
+pub struct InvalidName;
+
+impl PersonName {
+    /// Longest name, in characters.
+    pub const MAX: usize = 200;
+
+    /// Tidies and checks.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let length = name.chars().count();
+        if length == 0 || length > Self::MAX || name.chars().any(char::is_control) {
+            return Err(InvalidName);
+        }
+        Ok(Self(name))
+    }
+
+    /// What can be made of a name that a provider gave: control characters dropped, cut to size.
+    /// `None` when nothing is left.
+    pub fn salvage(text: &str) -> Option<Self> {
+        let clean: String = text
+            .chars()
+            .map(|c| if c.is_whitespace() { ' ' } else { c })
+            .filter(|c| !c.is_control())
+            .collect();
+        let tidy = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+        let cut: String = tidy.chars().take(Self::MAX).collect();
+        Self::parse(&cut).ok()
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PersonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PersonName(***)")
+    }
+}
+
+/// The text without accents and in lower case, for comparing: `João Inês` is `joao ines`.
+pub fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for c in text.nfkd().filter(|c| !is_combining_mark(*c)) {
+        match c {
+            'ß' | 'ẞ' => folded.push_str("ss"),
+            'æ' | 'Æ' => folded.push_str("ae"),
+            'ø' | 'Ø' => folded.push('o'),
+            'ł' | 'Ł' => folded.push('l'),
+            // Lower-casing may bring a mark of its own: U+0130 gives an i and a dot above.
+            c => folded.extend(c.to_lowercase().filter(|c| !is_combining_mark(*c))),
+        }
+    }
+    folded
+}
+
+/// The words of a text as search tokens: folded, of three characters or more, each once, at most
+/// sixteen, in the order they stand.
+pub fn tokens(text: &str) -> Vec<String> {
+    let folded = fold(text);
+    let mut tokens: Vec<String> = Vec::new();
+    for word in folded.split(|c: char| !c.is_alphanumeric()) {
+        if word.chars().count() < MIN_TOKEN {
+            continue;
+        }
+        let token: String = word.chars().take(MAX_TOKEN).collect();
+        if !tokens.contains(&token) {
+            tokens.push(token);
+            if tokens.len() == MAX_TOKENS {
+                break;
+            }
+        }
+    }
+    tokens
+}
+
+/// The texts that begin with `prefix`, as a range by bytes (`COLLATE "C"`): from the first bound,
+/// included, to the second, excluded. `None` is no upper bound: nothing lies above.
+pub fn prefix_bounds(prefix: &str) -> (String, Option<String>) {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        // The next code point, over the gap of the surrogates.
+        let next = match last {
+            '\u{D7FF}' => Some('\u{E000}'),
+            last => char::from_u32(u32::from(last) + 1),
+        };
+        if let Some(next) = next {
+            chars.push(next);
+            return (prefix.to_owned(), Some(chars.into_iter().collect()));
+        }
+    }
+    (prefix.to_owned(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn folding_drops_accents_and_case() {
+        assert_eq!(fold("João INÊS Conceição"), "joao ines conceicao");
+        assert_eq!(fold("Straße Ærø İ"), "strasse aero i");
+    }
+
+    #[test]
+    fn tokens_are_words_of_three_characters_or_more_each_once() {
+        assert_eq!(tokens("Ana de Souza-Lima, ANA"), ["ana", "souza", "lima"]);
+        assert!(tokens("de Sá").is_empty());
+    }
+
+    #[test]
+    fn a_name_is_tidied() {
+        assert_eq!(
+            PersonName::parse("  Ana \t Lima ").unwrap().as_str(),
+            "Ana Lima"
+        );
+        assert_eq!(PersonName::parse(" \n "), Err(InvalidName));
+        assert_eq!(PersonName::parse("a\u{0}b"), Err(InvalidName));
+        assert!(PersonName::parse(&"á".repeat(201)).is_err());
+    }
+
+    #[test]
+    fn a_providers_name_is_salvaged_or_nothing_is() {
+        assert_eq!(
+            PersonName::salvage("Ana\u{0} 💙\n").unwrap().as_str(),
+            "Ana 💙"
+        );
+        assert_eq!(PersonName::salvage("\u{0}\u{7}"), None);
+        assert_eq!(
+            PersonName::salvage(&"x".repeat(500))
+                .unwrap()
+                .as_str()
+                .len(),
+            200
+        );
+    }
+
+    #[test]
+    fn the_range_above_the_last_code_point_is_open() {
+        assert_eq!(prefix_bounds("\u{10FFFF}").1, None);
+        assert_eq!(prefix_bounds("a\u{10FFFF}").1, Some("b".to_owned()));
+        assert_eq!(prefix_bounds("\u{D7FF}").1, Some("\u{E000}".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn folding_is_stable(text in "\\PC*") {
+            let once = fold(&text);
+            prop_assert_eq!(fold(&once), once);
+        }
+
+        #[test]
+        fn a_prefix_range_holds_exactly_what_begins_with_it(prefix in "\\PC{1,4}", other in "\\PC{0,6}") {
+            let (low, high) = prefix_bounds(&prefix);
+            for text in [other.clone(), format!("{prefix}{other}")] {
+                let inside = text.as_bytes() >= low.as_bytes()
+                    && high.as_ref().is_none_or(|high| text.as_bytes() < high.as_bytes());
+                prop_assert_eq!(inside, text.starts_with(&prefix));
+            }
+        }
+
+        #[test]
+        fn a_salvaged_name_is_a_name(text in "\\PC*") {
+            if let Some(name) = PersonName::salvage(&text) {
+                prop_assert_eq!(PersonName::parse(name.as_str()), Ok(name));
+            }
+        }
+    }
+}
