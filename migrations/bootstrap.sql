@@ -7,8 +7,6 @@
 -- acolhe_definer owns the narrow functions that must see across clinics. Nobody logs in as it.
 DO $$
 BEGIN
-    -- Two databases of one cluster may be bootstrapped at the same time (tests do).
-    PERFORM pg_advisory_xact_lock(4711001);
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'acolhe_owner') THEN
         CREATE ROLE acolhe_owner LOGIN NOINHERIT;
     END IF;
@@ -40,7 +38,8 @@ BEGIN
     -- Schemas and trusted extensions are the owner's to make.
     EXECUTE format('GRANT CREATE ON DATABASE %I TO acolhe_owner', current_database());
     REVOKE ALL ON SCHEMA public FROM PUBLIC;
-    -- diesel keeps its list of applied migrations in public.
+    -- The list of applied migrations lies in public; the server reads it before it serves.
     GRANT USAGE, CREATE ON SCHEMA public TO acolhe_owner;
+    GRANT USAGE ON SCHEMA public TO acolhe_app;
 END
 $$;

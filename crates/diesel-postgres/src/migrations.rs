@@ -1,0 +1,271 @@
+//! Brings a database to this build's schema, and back.
+//!
+//! The folders of `migrations/` are embedded by the build script. Folders, versions and the list
+//! of what was applied (`public.__diesel_schema_migrations`) are Diesel's own conventions. The
+//! runner is ours for two reasons: `diesel_migrations` drops the SQLSTATE, so that a lock
+//! timeout could not be told from a defect, and it needs the right to create tables even to ask
+//! what is pending, which the server's role has not.
+//!
+//! URLs go to PostgreSQL itself, never through PgBouncer: the runner holds a session lock.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+
+use crate::direct;
+
+/// One embedded migration.
+#[derive(Debug)]
+pub struct Migration {
+    /// Its version as stored: the digits of the folder's date, such as `20260131000001`.
+    pub version: &'static str,
+    /// Its folder.
+    pub name: &'static str,
+    up: &'static str,
+    down: &'static str,
+    in_transaction: bool,
+}
+
+/// All of them, oldest first.
+pub static MIGRATIONS: &[Migration] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+/// The roles and rights that migrations presuppose.
+static BOOTSTRAP: &str = include_str!("../../../migrations/bootstrap.sql");
+
+/// Held by a session that runs migrations.
+const LOCK: i64 = 4_711_003;
+/// How long one runner waits for another to finish.
+const LOCK_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Migrations could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// No connection, or it broke: of the migration that was running, nothing was applied if it
+    /// runs in a transaction.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] Error),
+    /// Another runner holds the lock and did not finish within a minute.
+    #[error("another process is running migrations")]
+    Busy,
+    /// A table stayed locked by others for longer than `lock_timeout`. Nothing of this
+    /// migration was applied if it runs in a transaction; run again in a quieter moment.
+    #[error("migration {name}: a lock was not granted within lock_timeout; run it again later")]
+    LockTimeout {
+        /// The folder.
+        name: &'static str,
+        /// What PostgreSQL said.
+        #[source]
+        source: Error,
+    },
+    /// PostgreSQL refused a statement.
+    #[error("migration {name} failed")]
+    Failed {
+        /// The folder.
+        name: &'static str,
+        /// What PostgreSQL said.
+        #[source]
+        source: Error,
+    },
+    /// The runner's own statements, or the bootstrap, failed.
+    #[error("preparing migrations failed")]
+    Unprepared(#[source] Error),
+}
+
+/// Makes the roles and rights that migrations presuppose. `url` is of an account that owns the
+/// database and may create roles. Safe to run again, and beside another run in a sibling
+/// database of the same cluster.
+pub async fn bootstrap(url: &str) -> Result<(), MigrateError> {
+    let client = client(url).await?;
+    let mut attempt = 1;
+    loop {
+        match client.batch_execute(BOOTSTRAP).await {
+            Ok(()) => return Ok(()),
+            // Roles are the cluster's, and no lock reaches across its databases: of two that
+            // make or change the same role, one fails and finds it made when it tries again.
+            Err(error) if attempt < 10 && lost_a_race(&error) => {
+                sleep(Duration::from_millis(50 * attempt)).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(MigrateError::Unprepared(error)),
+        }
+    }
+}
+
+fn lost_a_race(error: &Error) -> bool {
+    error.code().is_some_and(|code| {
+        [
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::UNIQUE_VIOLATION,
+            // "tuple concurrently updated"
+            SqlState::INTERNAL_ERROR,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ]
+        .contains(code)
+    })
+}
+
+/// Runs every migration that the database lacks, oldest first; answers their folders. `url` is
+/// the owner's (`acolhe_owner`). Migrations that it holds but this build does not know (it was
+/// migrated by a newer one) are left alone.
+pub async fn migrate(url: &str) -> Result<Vec<&'static str>, MigrateError> {
+    run(url, MIGRATIONS).await
+}
+
+/// Reverts every migration that the database holds, newest first; answers their folders.
+/// Destroys all data.
+pub async fn revert_all(url: &str) -> Result<Vec<&'static str>, MigrateError> {
+    revert(url, MIGRATIONS, usize::MAX).await
+}
+
+/// Reverts the newest migration that the database holds; answers its folder.
+pub async fn revert_newest(url: &str) -> Result<Option<&'static str>, MigrateError> {
+    Ok(revert(url, MIGRATIONS, 1).await?.pop())
+}
+
+/// The folders of the migrations that the database lacks. `url` may be the server's own role.
+pub async fn pending(url: &str) -> Result<Vec<&'static str>, MigrateError> {
+    let client = client(url).await?;
+    let listed = client
+        .query_one(
+            "SELECT to_regclass('public.__diesel_schema_migrations') IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(MigrateError::Unprepared)?
+        .get(0);
+    let applied = if listed {
+        applied(&client).await?
+    } else {
+        HashSet::new()
+    };
+    Ok(MIGRATIONS
+        .iter()
+        .filter(|migration| !applied.contains(migration.version))
+        .map(|migration| migration.name)
+        .collect())
+}
+
+async fn run(url: &str, migrations: &[Migration]) -> Result<Vec<&'static str>, MigrateError> {
+    let mut client = prepared(url).await?;
+    let applied = applied(&client).await?;
+    let mut done = Vec::new();
+    for migration in migrations {
+        if applied.contains(migration.version) {
+            continue;
+        }
+        step(
+            &mut client,
+            migration,
+            migration.up,
+            "INSERT INTO public.__diesel_schema_migrations (version) VALUES ($1)",
+        )
+        .await?;
+        tracing::info!(migration = migration.name, "migration applied");
+        done.push(migration.name);
+    }
+    Ok(done)
+}
+
+async fn revert(
+    url: &str,
+    migrations: &[Migration],
+    most: usize,
+) -> Result<Vec<&'static str>, MigrateError> {
+    let mut client = prepared(url).await?;
+    let applied = applied(&client).await?;
+    let held = |migration: &&Migration| applied.contains(migration.version);
+    let mut done = Vec::new();
+    for migration in migrations.iter().rev().filter(held).take(most) {
+        step(
+            &mut client,
+            migration,
+            migration.down,
+            "DELETE FROM public.__diesel_schema_migrations WHERE version = $1",
+        )
+        .await?;
+        tracing::info!(migration = migration.name, "migration reverted");
+        done.push(migration.name);
+    }
+    Ok(done)
+}
+
+/// Runs one script and notes it, in one transaction where the migration does not forbid that.
+async fn step(
+    client: &mut Client,
+    migration: &Migration,
+    script: &str,
+    note: &str,
+) -> Result<(), MigrateError> {
+    let work = async {
+        if migration.in_transaction {
+            let transaction = client.transaction().await?;
+            transaction.batch_execute(script).await?;
+            transaction.execute(note, &[&migration.version]).await?;
+            transaction.commit().await
+        } else {
+            client.batch_execute(script).await?;
+            client.execute(note, &[&migration.version]).await?;
+            Ok(())
+        }
+    };
+    let name = migration.name;
+    work.await.map_err(|source| match source.code() {
+        None => MigrateError::Unreachable(source),
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => MigrateError::LockTimeout { name, source },
+        Some(_) => MigrateError::Failed { name, source },
+    })
+}
+
+async fn client(url: &str) -> Result<Client, MigrateError> {
+    let (client, connection) = direct::open(url).await.map_err(MigrateError::Unreachable)?;
+    // Ends when the client is dropped; its errors reach whoever awaits an answer.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// A connection that holds the lock, with the list of applied migrations in place.
+async fn prepared(url: &str) -> Result<Client, MigrateError> {
+    let client = client(url).await?;
+    // Asked again and again and never waited for: a waiting statement holds a snapshot, and
+    // CREATE INDEX CONCURRENTLY of the runner that holds the lock would wait for it forever.
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let row = client
+            .query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK])
+            .await
+            .map_err(MigrateError::Unprepared)?;
+        if row.get(0) {
+            break;
+        }
+        if Instant::now() >= deadline {
+            return Err(MigrateError::Busy);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    // The bootstrap gives the owner a lock_timeout; an account that lacks one gets it here,
+    // so that no migration ever queues the whole clinic behind its own wait.
+    client
+        .batch_execute(
+            "SELECT set_config('lock_timeout', '5s', false)
+             WHERE current_setting('lock_timeout') = '0';
+             SET client_min_messages = warning;
+             CREATE TABLE IF NOT EXISTS public.__diesel_schema_migrations (
+                 version varchar(50) PRIMARY KEY NOT NULL,
+                 run_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);
+             GRANT SELECT ON public.__diesel_schema_migrations TO acolhe_app;",
+        )
+        .await
+        .map_err(MigrateError::Unprepared)?;
+    Ok(client)
+}
+
+async fn applied(client: &Client) -> Result<HashSet<String>, MigrateError> {
+    let rows = client
+        .query("SELECT version FROM public.__diesel_schema_migrations", &[])
+        .await
+        .map_err(MigrateError::Unprepared)?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
