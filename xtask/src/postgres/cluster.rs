@@ -7,6 +7,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     str::FromStr as _,
@@ -279,6 +280,8 @@ impl Cluster {
     fn initialise(&self) -> anyhow::Result<()> {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot create {}", self.folder.display()))?;
+        // Whoever reaches the socket is let in.
+        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700))?;
         self.account.own(&self.folder)?;
         self.write_record()?;
         let data = self.data();
