@@ -1,9 +1,48 @@
 //! Clinics (the tenants), their branches, the users who log in, their memberships, and what each
 //! role may do.
+//!
+//! - [`Access`] turns an e-mail and a password into a token, a token into an [`Identity`], and an
+//!   identity and a clinic into a [`kernel::Grant`]. Whatever fails there is answered alike and
+//!   noted in the platform's security log.
+//! - [`Clinics`] and [`Branches`] are what a clinic does with its own settings and branches.
+//! - [`Administration`] is the operator's: a clinic and its first owner are never created by a
+//!   clinic's user.
+//!
+//! A user is nobody's: one person may belong to several clinics, so clinics manage memberships
+//! and never credentials.
 
 #![warn(missing_docs)]
 
+pub mod access;
+pub mod administration;
 pub mod branch;
 pub mod clinic;
+pub mod error;
+pub mod events;
+pub mod ports;
 pub mod role;
+pub mod service;
+pub mod user;
 pub mod values;
+
+pub use access::{Access, LoggedIn, Me};
+pub use administration::{Administration, ClinicSummary, MemberCreated, NewClinic, NewMember};
+pub use branch::{
+    Address, Branch, BranchPatch, BranchStatus, NewBranch, OpeningHours, OpeningPeriod,
+};
+pub use clinic::{Clinic, ClinicPatch, ClinicStatus, QuietHours, Settings};
+pub use error::{
+    AdministrationError, CreateBranchError, HashError, InvalidToken, LogInError, MeError,
+    ReadError, TokenFault, UpdateBranchError, UpdateClinicError,
+};
+pub use ports::{
+    BranchQuery, BranchStore, ClinicAdministration, ClinicStore, CredentialStore, MembershipStore,
+    PasswordHasher, TokenIssuer, TokenVerifier,
+};
+pub use role::Role;
+pub use service::{Branches, Clinics};
+pub use user::{
+    ClinicOfUser, Credentials, Identity, Membership, MembershipStatus, NewPassword, PasswordHash,
+    Standing, User, UserStatus,
+};
+pub use values::{Locale, Name, TimeZone};

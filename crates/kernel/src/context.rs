@@ -138,7 +138,8 @@ impl TenantContext {
         }
     }
 
-    /// For an operator's act in one clinic (`acolhe-server admin`). Legal there alone.
+    /// For an operator's act in one clinic (`acolhe-server admin`). Legal in
+    /// `clinics::Administration` alone.
     pub fn for_operator(clinic: ClinicId, origin: Origin) -> Self {
         Self {
             clinic,

@@ -48,6 +48,8 @@ pub enum KeyPurpose {
     Audit,
     /// Entity tags.
     EntityTag,
+    /// Hashes of tried e-mails in the platform's security log.
+    SecurityLog,
 }
 
 impl KeyPurpose {
@@ -60,6 +62,7 @@ impl KeyPurpose {
             Self::ChannelSecret => "channel-secret",
             Self::Audit => "audit",
             Self::EntityTag => "entity-tag",
+            Self::SecurityLog => "security-log",
         }
     }
 }

@@ -303,13 +303,14 @@ mod tests {
         KeyOwner::Clinic(ClinicId::from(Uuid::from_u128(number)))
     }
 
-    const PURPOSES: [KeyPurpose; 6] = [
+    const PURPOSES: [KeyPurpose; 7] = [
         KeyPurpose::Cursor,
         KeyPurpose::DocumentLookup,
         KeyPurpose::DocumentAtRest,
         KeyPurpose::ChannelSecret,
         KeyPurpose::Audit,
         KeyPurpose::EntityTag,
+        KeyPurpose::SecurityLog,
     ];
 
     fn purposes() -> impl Strategy<Value = KeyPurpose> {

@@ -1,0 +1,152 @@
+//! An error type per operation. Nothing here repeats what a caller sent.
+
+use std::error::Error;
+
+use kernel::cursor::InvalidCursor;
+use kernel::{Denied, StoreError};
+
+/// A password could not be hashed or compared.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// Too many at once: trying again in a few seconds helps.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// A stored hash is not one, or the machine failed.
+    #[error("a password could not be hashed")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// A token could not be made: a defect of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("a token could not be made")]
+pub struct TokenFault(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// The token is not one of ours, or no longer valid. Which of these is not told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token is not valid")]
+pub struct InvalidToken;
+
+/// Why a login did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogInError {
+    /// Unknown user, wrong password, or a disabled user: one answer for all.
+    #[error("the e-mail or the password is wrong")]
+    Rejected,
+    /// Too many logins at once.
+    #[error("too many logins at once")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A password or token could not be worked on: a defect of ours.
+    #[error("a login failed by a defect")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<HashError> for LogInError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Busy,
+            HashError::Failed(source) => Self::Failed(source),
+        }
+    }
+}
+
+impl From<TokenFault> for LogInError {
+    fn from(error: TokenFault) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+/// Why a user could not be shown themselves.
+#[derive(Debug, thiserror::Error)]
+pub enum MeError {
+    /// The user is gone or disabled since the token was made.
+    #[error("the user may no longer log in")]
+    Gone,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why something was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The cursor was not made for this list.
+    #[error("the cursor {0}")]
+    Cursor(#[from] InvalidCursor),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a clinic was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateClinicError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It is gone.
+    #[error("the clinic does not exist")]
+    NotFound,
+    /// Somebody else changed it first.
+    #[error("the clinic was changed meanwhile")]
+    VersionConflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a branch was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateBranchError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Another branch of the clinic has that name.
+    #[error("another branch has that name")]
+    NameTaken,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a branch was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateBranchError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Absent, another clinic's, or out of the caller's scope.
+    #[error("the branch does not exist")]
+    NotFound,
+    /// Somebody else changed it first.
+    #[error("the branch was changed meanwhile")]
+    VersionConflict,
+    /// Another branch of the clinic has that name.
+    #[error("another branch has that name")]
+    NameTaken,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an operator's act failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministrationError {
+    /// There is no such clinic.
+    #[error("there is no clinic with that id")]
+    NoSuchClinic,
+    /// The user is a member of that clinic already.
+    #[error("the user is a member of that clinic already")]
+    AlreadyMember,
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
