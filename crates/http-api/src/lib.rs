@@ -1,1 +1,46 @@
+//! The side people call: routes, request and response types, extractors, problem answers and the
+//! OpenAPI document. Wire types live here and nowhere else.
+//!
+//! A handler is short: its extractors authenticate ([`Tenant`], [`Signed`]) and check shape
+//! ([`Body`], [`Query`]), it calls one service method and answers. Services decide what may be
+//! done. No adapter is known here: the server gives services and ports to an [`Api`].
+//!
+//! Every failure, also an unknown route or a panic, is an RFC 9457 problem ([`Problem`]) with a
+//! stable code of [`ProblemCode`]. Names below `/api/v1` are the present version; [`alias`]
+//! lists what else answers.
+//!
+//! To add an endpoint: write its module (request, answer, handlers, tests together), name its
+//! handlers in [`routes`], and hand its service to the `Api` in the server's wiring.
 
+#![warn(missing_docs)]
+
+pub mod alias;
+pub mod app;
+pub mod body;
+pub mod catalogue;
+pub mod docs_page;
+pub mod edge;
+pub mod etag;
+pub mod health;
+pub mod id;
+pub mod openapi;
+pub mod page;
+pub mod problem;
+pub mod query;
+pub mod routes;
+pub mod tenant;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use app::{Api, ApiHooks, ApiSettings, app};
+pub use body::Body;
+pub use catalogue::{ProblemCode, errors_markdown};
+pub use edge::RequestInfo;
+pub use etag::{EntityTag, IfMatch, IfNoneMatch};
+pub use id::Id;
+pub use openapi::openapi_document;
+pub use page::PageAnswer;
+pub use problem::{InvalidParam, Problem};
+pub use query::Query;
+pub use tenant::{Authenticator, Identity, InvalidToken, Signed, Tenant};

@@ -1,0 +1,186 @@
+//! The application: what the server gives ([`Api`]) made into an actix app.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{App, HttpRequest, web};
+use kernel::Toolkit;
+use tracing::Span;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::body::JSON_LIMIT;
+use crate::catalogue::ProblemCode;
+use crate::edge::Edge;
+use crate::health::{HealthCheck, HealthChecks};
+use crate::problem::Problem;
+use crate::tenant::Authenticator;
+use crate::{docs_page, openapi, routes};
+
+/// Largest raw body (`web::Bytes`), in bytes: webhooks come with up to 3 MB.
+pub const RAW_LIMIT: usize = 4 * 1024 * 1024;
+
+/// What the telemetry adapter does for a request. The default does nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiHooks {
+    /// Links the span to the caller's `traceparent`, before the span is entered.
+    pub link_remote_parent: fn(&Span, Option<&str>),
+    /// The present trace's id in lower hex, where there is a trace.
+    pub current_trace_id: fn() -> Option<String>,
+}
+
+impl Default for ApiHooks {
+    fn default() -> Self {
+        Self {
+            link_remote_parent: |_, _| {},
+            current_trace_id: || None,
+        }
+    }
+}
+
+/// How the API behaves, from the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApiSettings {
+    /// How many trusted proxies stand before the server: that many entries from the right of
+    /// `X-Forwarded-For` are believed. 0 believes none.
+    pub proxy_hops: usize,
+}
+
+pub(crate) struct Shared {
+    pub(crate) tools: Toolkit,
+    pub(crate) hooks: ApiHooks,
+    pub(crate) settings: ApiSettings,
+}
+
+type Installer = Box<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// Everything the API is made of. Built once; each worker makes its [`app`] from it.
+pub struct Api {
+    shared: Arc<Shared>,
+    authenticator: web::Data<dyn Authenticator>,
+    checks: HealthChecks,
+    services: Vec<Installer>,
+}
+
+impl Api {
+    /// An API without services.
+    pub fn new(
+        tools: Toolkit,
+        authenticator: Arc<dyn Authenticator>,
+        hooks: ApiHooks,
+        settings: ApiSettings,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            tools,
+            hooks,
+            settings,
+        });
+        Self {
+            shared,
+            authenticator: web::Data::from(authenticator),
+            checks: Vec::new(),
+            services: Vec::new(),
+        }
+    }
+
+    /// Adds a service: handlers get it as `web::Data<T>`.
+    #[must_use]
+    pub fn with<T: Send + Sync + 'static>(mut self, service: T) -> Self {
+        let data = web::Data::new(service);
+        self.services.push(Box::new(move |config| {
+            config.app_data(data.clone());
+        }));
+        self
+    }
+
+    /// Adds a check to `/api/v1/health`.
+    #[must_use]
+    pub fn with_check(mut self, check: Arc<dyn HealthCheck>) -> Self {
+        self.checks.push(check);
+        self
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+/// The actix application of one worker.
+pub fn app(
+    api: &Api,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse,
+        Error = actix_web::Error,
+        InitError = (),
+    > + use<>,
+> {
+    App::new()
+        .app_data(api.authenticator.clone())
+        .app_data(web::Data::new(api.shared.tools.clone()))
+        .app_data(web::Data::new(api.checks.clone()))
+        .configure(|config| {
+            for install in &api.services {
+                install(config);
+            }
+            extractors(config);
+        })
+        .service(
+            web::scope("/api/v1")
+                .configure(|config| {
+                    routes::routes(&mut ServiceConfig::new(config));
+                    config.service(docs_page::openapi_json);
+                })
+                .default_service(web::to(unmatched)),
+        )
+        .configure(docs_page::routes)
+        .default_service(web::to(unmatched))
+        .wrap(Edge(Arc::clone(&api.shared)))
+}
+
+/// Failures of actix's own extractors, for handlers that use them.
+fn extractors(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::PayloadConfig::new(RAW_LIMIT))
+        .app_data(
+            web::JsonConfig::default()
+                .limit(JSON_LIMIT)
+                .error_handler(|_, _| Problem::new(ProblemCode::InvalidBody).into()),
+        )
+        .app_data(
+            web::QueryConfig::default()
+                .error_handler(|_, _| Problem::new(ProblemCode::InvalidQuery).into()),
+        )
+        // An id that is none names no record, exactly as a random one does not.
+        .app_data(web::PathConfig::default().error_handler(|_, _| Problem::not_found().into()));
+}
+
+/// No route took the request: the path is unknown (404), or only its method is (405).
+async fn unmatched(request: HttpRequest) -> Problem {
+    let Some(pattern) = request.resource_map().match_pattern(request.path()) else {
+        return ProblemCode::UnknownRoute.into();
+    };
+    let allowed = openapi::allowed_methods(&pattern);
+    let problem = Problem::new(ProblemCode::MethodNotAllowed);
+    match HeaderValue::from_str(&allowed) {
+        Ok(allowed) => problem.header(header::ALLOW, allowed),
+        Err(_) => problem,
+    }
+}
+
+impl actix_web::Responder for Problem {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> actix_web::HttpResponse {
+        actix_web::HttpResponse::from_error(self)
+    }
+}
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

@@ -1,0 +1,416 @@
+//! The outermost layer: gives each request its id and span, renames aliases, turns every failure
+//! and every panic into a problem, adds the headers all answers have, and writes one access line.
+//!
+//! Neither path, query nor headers enter a span or a line: only the route's pattern.
+
+use std::any::Any;
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use kernel::{ClinicId, Origin, RequestId};
+use tracing::{Instrument as _, Span};
+
+use crate::alias;
+use crate::app::Shared;
+use crate::catalogue::ProblemCode;
+use crate::problem::{PROBLEM_JSON, Problem};
+
+/// Longest path and query, in bytes.
+const URI_LIMIT: usize = 8 * 1024;
+/// What spans and lines say for a path that is no route.
+const UNMATCHED: &str = "unmatched";
+const USER_AGENT_LIMIT: usize = 200;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
+
+/// What is known of a request from its first moment.
+#[derive(Debug, Clone)]
+pub struct RequestInfo {
+    /// Where it came from; holds its id.
+    pub origin: Origin,
+}
+
+impl RequestInfo {
+    /// Of this request. Fails only where the edge is not wired.
+    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        request
+            .extensions()
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Problem::new(ProblemCode::Internal).caused_by("the edge is not wired"))
+    }
+}
+
+impl actix_web::FromRequest for RequestInfo {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        ready(Self::of(request))
+    }
+}
+
+/// The clinic a request was admitted to, for its access line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoggedClinic(pub(crate) ClinicId);
+
+/// The layer's factory.
+pub(crate) struct Edge(pub(crate) Arc<Shared>);
+
+impl<S, B> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = actix_web::Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(EdgeService {
+            service: Rc::new(service),
+            shared: Arc::clone(&self.0),
+        }))
+    }
+}
+
+/// The layer in one worker.
+pub(crate) struct EdgeService<S> {
+    service: Rc<S>,
+    shared: Arc<Shared>,
+}
+
+impl<S, B> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_web::dev::forward_ready!(service);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let visit = Visit::begin(&self.shared, &mut request);
+        let service = Rc::clone(&self.service);
+        let span = visit.span.clone();
+        Box::pin(
+            async move {
+                if request
+                    .uri()
+                    .path_and_query()
+                    .is_some_and(|it| it.as_str().len() > URI_LIMIT)
+                {
+                    let problem = Problem::new(ProblemCode::UriTooLong);
+                    let response = visit.finish_problem(&problem, None);
+                    return Ok(request.into_response(response));
+                }
+                let inner = AssertUnwindSafe(async move { service.call(request).await });
+                match inner.catch_unwind().await {
+                    Ok(Ok(response)) => {
+                        let (request, response) = response.into_parts();
+                        let response = visit.finish(&request, response.map_into_boxed_body());
+                        Ok(ServiceResponse::new(request, response))
+                    }
+                    // The request is gone with the service that failed: the answer travels as an
+                    // error that is already written.
+                    Ok(Err(error)) => {
+                        let response = visit.finish_error(HttpResponse::from_error(error));
+                        Err(written(response))
+                    }
+                    Err(panic) => {
+                        drop::<Box<dyn Any + Send>>(panic);
+                        let problem =
+                            Problem::new(ProblemCode::Internal).caused_by("a handler panicked");
+                        Err(written(visit.finish_problem(&problem, None)))
+                    }
+                }
+            }
+            .instrument(span),
+        )
+    }
+}
+
+fn written(response: HttpResponse) -> actix_web::Error {
+    actix_web::error::InternalError::from_response("answered", response).into()
+}
+
+/// One request on its way through.
+struct Visit {
+    shared: Arc<Shared>,
+    id: RequestId,
+    began: DateTime<Utc>,
+    method: &'static str,
+    route: String,
+    caller_request_id: Option<String>,
+    span: Span,
+    answered: bool,
+}
+
+impl Visit {
+    fn begin(shared: &Arc<Shared>, request: &mut ServiceRequest) -> Self {
+        let id: RequestId = shared.tools.id();
+        let began = shared.tools.now();
+        let method = method_name(request.method());
+        // A HEAD is a GET whose body the connection leaves out (RFC 9110 section 9.3.2).
+        if request.method() == Method::HEAD {
+            request.head_mut().method = Method::GET;
+        }
+        rename_alias(request);
+        let route = request
+            .match_pattern()
+            .unwrap_or_else(|| UNMATCHED.to_owned());
+        let origin = Origin {
+            request: id,
+            address: address(request, shared.settings.proxy_hops),
+            user_agent: text(request.headers(), header::USER_AGENT).map(|agent| {
+                agent
+                    .chars()
+                    .take(USER_AGENT_LIMIT)
+                    .collect::<String>()
+                    .into()
+            }),
+        };
+        request.extensions_mut().insert(RequestInfo { origin });
+        let span = tracing::info_span!(
+            "http.request",
+            otel.name = format!("{method} {route}"),
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            http.request.method = method,
+            http.route = route,
+            http.response.status_code = tracing::field::Empty,
+            request.id = %id,
+        );
+        let traceparent = text(request.headers(), HeaderName::from_static("traceparent"));
+        (shared.hooks.link_remote_parent)(&span, traceparent);
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            began,
+            method,
+            route,
+            caller_request_id: sane_request_id(request.headers()),
+            span,
+            answered: false,
+        }
+    }
+
+    /// Completes the answer of a service.
+    fn finish(self, request: &HttpRequest, response: HttpResponse) -> HttpResponse {
+        let clinic = request.extensions().get::<LoggedClinic>().map(|it| it.0);
+        self.complete(response, clinic)
+    }
+
+    fn finish_error(self, response: HttpResponse) -> HttpResponse {
+        self.complete(response, None)
+    }
+
+    fn finish_problem(self, problem: &Problem, clinic: Option<ClinicId>) -> HttpResponse {
+        self.log_cause(problem);
+        let response = self.write(problem, &HeaderMap::new());
+        self.close(response, clinic)
+    }
+
+    fn complete(self, response: HttpResponse, clinic: Option<ClinicId>) -> HttpResponse {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return self.close(response, clinic);
+        }
+        let response = match response.error().and_then(|it| it.as_error::<Problem>()) {
+            Some(problem) => {
+                self.log_cause(problem);
+                self.write(problem, &HeaderMap::new())
+            }
+            None if is_problem(&response) => response,
+            None => {
+                let problem = foreign(&response);
+                self.log_cause(&problem);
+                self.write(&problem, response.headers())
+            }
+        };
+        self.close(response, clinic)
+    }
+
+    fn write(&self, problem: &Problem, kept: &HeaderMap) -> HttpResponse {
+        let trace = (self.shared.hooks.current_trace_id)();
+        let mut response = problem.response(Some(self.id), trace.as_deref());
+        for name in [header::ALLOW, header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
+            if let Some(value) = kept.get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        response
+    }
+
+    fn log_cause(&self, problem: &Problem) {
+        if problem.code().status().is_server_error() {
+            let cause = problem.cause().unwrap_or_default();
+            tracing::error!(code = problem.code().code(), cause, "request failed");
+        }
+    }
+
+    fn close(mut self, mut response: HttpResponse, clinic: Option<ClinicId>) -> HttpResponse {
+        let took = self.elapsed_ms();
+        complete_headers(response.headers_mut());
+        if let Ok(value) = HeaderValue::from_str(&self.id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        if let Ok(value) = HeaderValue::from_str(&format!("{took}ms")) {
+            response.headers_mut().insert(RESPONSE_TIME, value);
+        }
+        self.record(response.status(), took, clinic);
+        self.answered = true;
+        response
+    }
+
+    fn elapsed_ms(&self) -> i64 {
+        (self.shared.tools.now() - self.began)
+            .num_milliseconds()
+            .max(0)
+    }
+
+    fn record(&self, status: StatusCode, took: i64, clinic: Option<ClinicId>) {
+        // As i64: an unsigned number is exported as text.
+        let code = i64::from(status.as_u16());
+        self.span.record("http.response.status_code", code);
+        if status.is_server_error() {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        tracing::info!(
+            target: "http_api::access",
+            method = self.method,
+            route = self.route,
+            status = code,
+            duration_ms = took,
+            request_id = %self.id,
+            clinic_id = clinic.map(tracing::field::display),
+            caller_request_id = self.caller_request_id,
+            "request"
+        );
+    }
+}
+
+impl Drop for Visit {
+    /// The caller hung up before the answer: the line says 499, as is the custom.
+    fn drop(&mut self) {
+        if !self.answered {
+            let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+            self.record(status, self.elapsed_ms(), None);
+        }
+    }
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        // A caller may invent any method: its name must not reach a span.
+        _ => "_OTHER",
+    }
+}
+
+fn rename_alias(request: &mut ServiceRequest) {
+    let Some(path) = alias::canonical(request.path()) else {
+        return;
+    };
+    let target = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut parts = request.uri().clone().into_parts();
+    let Ok(target) = target.parse() else { return };
+    parts.path_and_query = Some(target);
+    let Ok(uri) = Uri::from_parts(parts) else {
+        return;
+    };
+    request.match_info_mut().get_mut().update(&uri);
+    request.head_mut().uri = uri;
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The caller's own request id, if it is safe to log.
+fn sane_request_id(headers: &HeaderMap) -> Option<String> {
+    let id = text(headers, REQUEST_ID)?;
+    // Only what cannot be mistaken for a name, a phone or a document: a UUID.
+    uuid::Uuid::try_parse(id).ok().map(|id| id.to_string())
+}
+
+/// The caller's address: the connection's, or what the last `hops` trusted proxies report.
+fn address(request: &ServiceRequest, hops: usize) -> Option<IpAddr> {
+    if hops == 0 {
+        return request.peer_addr().map(|address| address.ip());
+    }
+    let forwarded: Vec<&str> = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let nth = forwarded.len().checked_sub(hops)?;
+    forwarded.get(nth)?.parse().ok()
+}
+
+fn is_problem(response: &HttpResponse) -> bool {
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes() == PROBLEM_JSON.as_bytes())
+}
+
+/// The problem for a failure that the framework or a handler answered in another form.
+fn foreign(response: &HttpResponse) -> Problem {
+    let code = ProblemCode::of_status(response.status());
+    let problem = Problem::new(code);
+    if code == ProblemCode::Internal {
+        // The error's own text may repeat input: only that there was one is said.
+        problem.caused_by("a failure without a problem")
+    } else {
+        problem
+    }
+}
+
+/// Headers of every answer. What a handler has set stays.
+fn complete_headers(headers: &mut HeaderMap) {
+    const ALWAYS: &[(HeaderName, &str)] = &[
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+        (header::CACHE_CONTROL, "private, no-cache"),
+        (header::VARY, "Authorization, X-Clinic-Id"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in ALWAYS {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), HeaderValue::from_static(value));
+        }
+    }
+}

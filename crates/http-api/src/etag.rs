@@ -1,0 +1,215 @@
+//! Conditional requests (RFC 9110 section 13): strong entity tags, `If-None-Match`, `If-Match`.
+//!
+//! A tag is keyed and covers the clinic and the caller's scope: it says nothing about the
+//! record, and one caller's tag is never another's.
+
+use std::fmt;
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderName};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kernel::{KeyOwner, KeyPurpose, TenantContext, Toolkit};
+use serde::Serialize;
+
+use crate::catalogue::ProblemCode;
+use crate::problem::Problem;
+
+/// A strong entity tag.
+///
+/// Of a record it has two parts, `"state.view"`: the state stands for the record's version, the
+/// view for the fields that were asked for. A change is conditional on the state alone, so that
+/// a tag from any view of the record may be sent in `If-Match`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityTag {
+    state: String,
+    view: Option<String>,
+}
+
+impl EntityTag {
+    /// The tag of one record: `kind` and `id` name it, `version` changes with each of its
+    /// changes, `view` is the canonical list of fields, empty for all of them.
+    pub fn of_record(
+        tools: &Toolkit,
+        cx: &TenantContext,
+        kind: &'static str,
+        id: impl Into<uuid::Uuid>,
+        version: i64,
+        view: &str,
+    ) -> Self {
+        let id = id.into();
+        let state = [kind.as_bytes(), id.as_bytes(), &version.to_be_bytes()];
+        let view = (!view.is_empty()).then(|| digest(tools, cx, &[b"view", view.as_bytes()]));
+        Self {
+            state: digest(tools, cx, &state),
+            view,
+        }
+    }
+
+    /// The tag of an answer's bytes: for lists.
+    pub fn of_content(tools: &Toolkit, cx: &TenantContext, bytes: &[u8]) -> Self {
+        Self {
+            state: digest(tools, cx, &[b"content", bytes]),
+            view: None,
+        }
+    }
+}
+
+fn digest(tools: &Toolkit, cx: &TenantContext, parts: &[&[u8]]) -> String {
+    let mut data = Vec::new();
+    let scope = cx.scope_bytes();
+    for part in parts.iter().copied().chain([scope.as_slice()]) {
+        data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        data.extend_from_slice(part);
+    }
+    let owner = KeyOwner::Clinic(cx.clinic());
+    let mac = tools.keys().mac(owner, KeyPurpose::EntityTag, &data);
+    URL_SAFE_NO_PAD.encode(&mac[..15])
+}
+
+impl fmt::Display for EntityTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.view {
+            Some(view) => write!(f, "\"{}.{view}\"", self.state),
+            None => write!(f, "\"{}\"", self.state),
+        }
+    }
+}
+
+/// What `If-Match` asks: that the record is still as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IfMatch(Condition);
+
+impl IfMatch {
+    /// `Ok` when the header is there and the record is as it was read: 428 without the header,
+    /// 412 when the record has changed. A weak tag never matches (RFC 9110 section 13.1.1).
+    pub fn require(&self, present: &EntityTag) -> Result<(), Problem> {
+        match &self.0 {
+            Condition::Absent => Err(ProblemCode::PreconditionRequired.into()),
+            _ => self.check(present),
+        }
+    }
+
+    /// As [`Self::require`], where a change without a condition is allowed.
+    pub fn check(&self, present: &EntityTag) -> Result<(), Problem> {
+        let same_state = |tag: &str| {
+            let bare = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            bare.is_some_and(|bare| bare.split('.').next() == Some(&present.state))
+        };
+        match &self.0 {
+            Condition::Absent | Condition::Any => Ok(()),
+            Condition::Tags(tags) if tags.iter().any(|tag| same_state(tag)) => Ok(()),
+            Condition::Tags(_) => Err(ProblemCode::PreconditionFailed.into()),
+        }
+    }
+
+    /// Whether the header is there.
+    pub fn is_given(&self) -> bool {
+        self.0 != Condition::Absent
+    }
+}
+
+/// What `If-None-Match` asks: an answer only if it differs from what the caller has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IfNoneMatch(Condition);
+
+impl IfNoneMatch {
+    /// Whether the caller already has this.
+    pub fn holds(&self, tag: &EntityTag) -> bool {
+        let tag = tag.to_string();
+        match &self.0 {
+            Condition::Absent => false,
+            Condition::Any => true,
+            // Weak comparison: RFC 9110 section 13.1.2.
+            Condition::Tags(tags) => tags
+                .iter()
+                .any(|given| given.strip_prefix("W/").unwrap_or(given) == tag),
+        }
+    }
+
+    /// 304 when the caller already has it, otherwise 200 with `body` as JSON; both with the tag.
+    pub fn answer(&self, tag: &EntityTag, body: &impl Serialize) -> HttpResponse {
+        if self.holds(tag) {
+            return not_modified(tag);
+        }
+        HttpResponse::Ok()
+            .insert_header((header::ETAG, tag.to_string()))
+            .json(body)
+    }
+
+    /// As [`Self::answer`], for a list: its tag is that of its bytes.
+    pub fn answer_content(
+        &self,
+        tools: &Toolkit,
+        cx: &TenantContext,
+        body: &impl Serialize,
+    ) -> Result<HttpResponse, Problem> {
+        let bytes = serde_json::to_vec(body)
+            .map_err(|error| Problem::new(ProblemCode::Internal).caused_by(error))?;
+        let tag = EntityTag::of_content(tools, cx, &bytes);
+        if self.holds(&tag) {
+            return Ok(not_modified(&tag));
+        }
+        Ok(HttpResponse::Ok()
+            .insert_header((header::ETAG, tag.to_string()))
+            .content_type("application/json")
+            .body(bytes))
+    }
+}
+
+fn not_modified(tag: &EntityTag) -> HttpResponse {
+    HttpResponse::NotModified()
+        .insert_header((header::ETAG, tag.to_string()))
+        .finish()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Condition {
+    Absent,
+    Any,
+    /// As sent, quotes and weakness kept.
+    Tags(Vec<String>),
+}
+
+impl Condition {
+    fn of(request: &HttpRequest, name: &HeaderName) -> Self {
+        let mut tags = Vec::new();
+        let mut given = false;
+        for value in request.headers().get_all(name) {
+            given = true;
+            // A tag of ours has no comma, so that a plain split finds every one that could match.
+            for tag in value.to_str().unwrap_or_default().split(',') {
+                match tag.trim() {
+                    "*" => return Self::Any,
+                    "" => {}
+                    tag => tags.push(tag.to_owned()),
+                }
+            }
+        }
+        if given {
+            Self::Tags(tags)
+        } else {
+            Self::Absent
+        }
+    }
+}
+
+impl FromRequest for IfMatch {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(Condition::of(request, &header::IF_MATCH))))
+    }
+}
+
+impl FromRequest for IfNoneMatch {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(Condition::of(request, &header::IF_NONE_MATCH))))
+    }
+}

@@ -1,0 +1,252 @@
+//! The OpenAPI 3.1 document, generated from the handlers. What all operations share is added
+//! here, so that a handler says only what is its own: each operation names its permission in
+//! `x-permission` (an action's name, `signed-in` or `public`), and from it follow its security,
+//! its clinic parameters and the failures it can answer.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use actix_web::App;
+use bytes::Bytes;
+use kernel::Action;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi as _;
+use utoipa_actix_web::AppExt as _;
+
+use crate::catalogue::ProblemCode;
+use crate::problem::{InvalidParam, ProblemDocument};
+use crate::routes;
+
+const DESCRIPTION: &str = include_str!("openapi.md");
+const METHODS: &[&str] = &["get", "put", "post", "delete", "patch", "head", "options"];
+
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(ProblemDocument, InvalidParam)))]
+struct Base;
+
+/// The document with its parts in the usual order.
+#[derive(Serialize)]
+struct Document {
+    openapi: &'static str,
+    info: Value,
+    servers: Value,
+    tags: Vec<Value>,
+    paths: BTreeMap<String, Map<String, Value>>,
+    components: Value,
+}
+
+static DOCUMENT: LazyLock<Document> = LazyLock::new(build);
+static SERVED: LazyLock<Bytes> =
+    LazyLock::new(|| serde_json::to_vec(&*DOCUMENT).unwrap_or_default().into());
+
+/// The document as committed: pretty, with a newline at its end.
+pub fn openapi_document() -> String {
+    let mut text = serde_json::to_string_pretty(&*DOCUMENT).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The document as served, written once.
+pub(crate) fn served_document() -> Bytes {
+    SERVED.clone()
+}
+
+/// The methods of a route, as `Allow` has them.
+pub(crate) fn allowed_methods(pattern: &str) -> String {
+    let Some(item) = DOCUMENT.paths.get(pattern) else {
+        return "GET, HEAD".to_owned();
+    };
+    let mut methods: Vec<String> = item
+        .keys()
+        .filter(|key| METHODS.contains(&key.as_str()))
+        .map(|method| method.to_uppercase())
+        .collect();
+    if item.contains_key("get") {
+        methods.push("HEAD".to_owned());
+    }
+    methods.join(", ")
+}
+
+fn build() -> Document {
+    let (_, collected) = App::new()
+        .into_utoipa_app()
+        .openapi(Base::openapi())
+        .service(utoipa_actix_web::scope::scope("/api/v1").configure(routes::routes))
+        .split_for_parts();
+    let mut collected = serde_json::to_value(collected).unwrap_or_default();
+    let mut paths = BTreeMap::new();
+    if let Value::Object(found) = collected["paths"].take() {
+        for (path, item) in found {
+            if let Value::Object(mut item) = item {
+                for (_, operation) in item.iter_mut() {
+                    if let Value::Object(operation) = operation {
+                        complete(&path, operation);
+                    }
+                }
+                paths.insert(path, item);
+            }
+        }
+    }
+    let mut components = collected["components"].take();
+    components["responses"] = shared_responses();
+    components["parameters"] = shared_parameters();
+    components["securitySchemes"] = json!({"bearer": {
+        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+        "description": "The `accessToken` of `POST /api/v1/auth/login`.",
+    }});
+    Document {
+        openapi: "3.1.0",
+        info: json!({
+            "title": "Acolhe",
+            "version": "1",
+            "summary": "The back office of clinic networks.",
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "contact": {"name": "The Acolhe project"},
+        }),
+        servers: json!([{"url": "/", "description": "This server."}]),
+        tags: routes::TAGS
+            .iter()
+            .map(|(name, description)| json!({"name": name, "description": description}))
+            .collect(),
+        paths,
+        components,
+    }
+}
+
+/// Who may call an operation.
+fn permission(operation: &Map<String, Value>) -> Permission {
+    match operation.get("x-permission").and_then(Value::as_str) {
+        Some("public") => Permission::Public,
+        Some("signed-in") => Permission::SignedIn,
+        Some(name) if Action::ALL.iter().any(|action| action.name() == name) => Permission::Action,
+        _ => Permission::Unknown,
+    }
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Permission {
+    Public,
+    SignedIn,
+    Action,
+    Unknown,
+}
+
+/// Adds what follows from an operation's own parts.
+fn complete(path: &str, operation: &mut Map<String, Value>) {
+    let permission = permission(operation);
+    let mut failures = vec![
+        ProblemCode::MalformedRequest,
+        ProblemCode::Internal,
+        ProblemCode::Unavailable,
+    ];
+    if matches!(permission, Permission::SignedIn | Permission::Action) {
+        failures.push(ProblemCode::Unauthenticated);
+        operation.insert("security".to_owned(), json!([{"bearer": []}]));
+    } else {
+        operation.insert("security".to_owned(), json!([]));
+    }
+    if permission == Permission::Action {
+        failures.push(ProblemCode::Forbidden);
+        let parameters = list(operation, "parameters");
+        for name in ["ClinicHeader", "ClinicQuery"] {
+            parameters.push(json!({"$ref": format!("#/components/parameters/{name}")}));
+        }
+    }
+    if path.contains('{') {
+        failures.push(ProblemCode::NotFound);
+    }
+    if operation.contains_key("requestBody") {
+        failures.push(ProblemCode::PayloadTooLarge);
+        failures.push(ProblemCode::UnsupportedMediaType);
+    }
+    let conditional = list(operation, "parameters")
+        .iter()
+        .any(|parameter| parameter["name"] == "If-Match");
+    if conditional {
+        failures.push(ProblemCode::PreconditionFailed);
+        failures.push(ProblemCode::PreconditionRequired);
+    }
+    if list(operation, "parameters").is_empty() {
+        operation.remove("parameters");
+    }
+    describe_permission(operation, permission);
+    let responses = operation.entry("responses").or_insert_with(|| json!({}));
+    if let Value::Object(responses) = responses {
+        for code in failures {
+            let status = code.status().as_u16().to_string();
+            let reference = json!({"$ref": format!("#/components/responses/{}", code.code())});
+            responses.entry(status).or_insert(reference);
+        }
+    }
+}
+
+fn list<'a>(operation: &'a mut Map<String, Value>, name: &str) -> &'a mut Vec<Value> {
+    let value = operation.entry(name).or_insert_with(|| json!([]));
+    if !value.is_array() {
+        *value = json!([]);
+    }
+    match value {
+        Value::Array(list) => list,
+        _ => unreachable!("made an array above"),
+    }
+}
+
+fn describe_permission(operation: &mut Map<String, Value>, permission: Permission) {
+    let line = match permission {
+        Permission::Public => "Permission: none, anyone may ask.".to_owned(),
+        Permission::SignedIn => "Permission: any valid access token.".to_owned(),
+        Permission::Action => {
+            let name = operation.get("x-permission").and_then(Value::as_str);
+            format!("Permission: `{}` in the clinic.", name.unwrap_or_default())
+        }
+        Permission::Unknown => return,
+    };
+    let text = operation.get("description").and_then(Value::as_str);
+    let text = match text {
+        Some(text) => format!("{}\n\n{line}", text.trim_end()),
+        None => line,
+    };
+    operation.insert("description".to_owned(), text.into());
+}
+
+fn shared_parameters() -> Value {
+    json!({
+        "ClinicHeader": {
+            "name": "X-Clinic-Id", "in": "header", "required": false,
+            "description": "The clinic this is about. Required here or in `clinic_id`.",
+            "schema": {"type": "string", "format": "uuid"},
+            "example": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e",
+        },
+        "ClinicQuery": {
+            "name": "clinic_id", "in": "query", "required": false,
+            "description": "The clinic, where a header cannot be sent. Given in both, both must be alike.",
+            "schema": {"type": "string", "format": "uuid"},
+            "example": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e",
+        },
+    })
+}
+
+fn shared_responses() -> Value {
+    let mut responses = Map::new();
+    for code in ProblemCode::ALL {
+        let example = crate::Problem::new(*code);
+        let mut example = serde_json::to_value(example.document(None, None)).unwrap_or_default();
+        example["instance"] = "urn:uuid:01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e".into();
+        example["traceId"] = "4bf92f3577b34da6a3ce929d0e0e4736".into();
+        if matches!(code, ProblemCode::InvalidBody | ProblemCode::InvalidQuery) {
+            example["invalidParams"] =
+                json!([{"name": "name", "code": "required", "reason": "is required"}]);
+        }
+        let response = json!({
+            "description": code.explanation(),
+            "content": {"application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": example,
+            }},
+        });
+        responses.insert(code.code().to_owned(), response);
+    }
+    Value::Object(responses)
+}

@@ -1,0 +1,14 @@
+//! Every route below `/api/v1`. A module's `routes` names its handlers with `.service(…)`, which
+//! also puts them in the OpenAPI document.
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::health;
+
+/// Adds every route of the API.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.configure(health::routes);
+}
+
+/// The tags of the OpenAPI document, in its order: each group of routes with what it is.
+pub const TAGS: &[(&str, &str)] = &[("health", "Whether the server lives and can work.")];

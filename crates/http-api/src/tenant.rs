@@ -1,0 +1,164 @@
+//! Who asks ([`Signed`]) and for which clinic ([`Tenant`]). These extractors authenticate; what
+//! may be done is decided by the services.
+//!
+//! A wrong request is refused in this order: no valid token (401), no clinic named (400), no
+//! membership in it (403, the same for a clinic that does not exist).
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
+use kernel::{ClinicId, Grant, Origin, SessionId, StoreError, TenantContext, UserId};
+use std::future::{Ready, ready};
+
+use crate::catalogue::ProblemCode;
+use crate::edge::{LoggedClinic, RequestInfo};
+use crate::problem::Problem;
+use crate::query::{CLINIC_PARAMETER, parameters};
+
+/// The header that names the clinic.
+pub const CLINIC_HEADER: &str = "X-Clinic-Id";
+
+/// A verified user of the installation, of no clinic yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// The session the token belongs to.
+    pub session: SessionId,
+}
+
+/// The token is not one of ours, expired or revoked. Which of these is not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the access token is not valid")]
+pub struct InvalidToken;
+
+/// What the extractors need to know about tokens and memberships.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// The user an access token stands for.
+    fn verify(&self, token: &str) -> Result<Identity, InvalidToken>;
+
+    /// The user's resolved membership in `clinic`; `None` without one, or without such a clinic.
+    async fn grant(
+        &self,
+        identity: &Identity,
+        clinic: ClinicId,
+        origin: &Origin,
+    ) -> Result<Option<Grant>, StoreError>;
+}
+
+/// A caller with a valid access token, of no clinic yet.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// Who it is.
+    pub identity: Identity,
+    /// Where the request came from.
+    pub origin: Origin,
+}
+
+impl FromRequest for Signed {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(signed(request))
+    }
+}
+
+/// A caller with a valid access token and a membership in the clinic it names.
+#[derive(Debug, Clone)]
+pub struct Tenant(TenantContext);
+
+impl Deref for Tenant {
+    type Target = TenantContext;
+    fn deref(&self) -> &TenantContext {
+        &self.0
+    }
+}
+
+impl FromRequest for Tenant {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let caller = signed(&request)?;
+            let clinic = named_clinic(&request)?;
+            let grant = authenticator(&request)?
+                .grant(&caller.identity, clinic, &caller.origin)
+                .await?
+                .ok_or(ProblemCode::NoClinicAccess)?;
+            request.extensions_mut().insert(LoggedClinic(clinic));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one legal site: the identity is verified and the membership resolved"
+            )]
+            Ok(Self(TenantContext::for_member(grant, caller.origin)))
+        })
+    }
+}
+
+fn authenticator(request: &HttpRequest) -> Result<Arc<dyn Authenticator>, Problem> {
+    request
+        .app_data::<web::Data<dyn Authenticator>>()
+        .map(|data| Arc::clone(data))
+        .ok_or_else(|| Problem::new(ProblemCode::Internal).caused_by("no authenticator is wired"))
+}
+
+fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
+    let token = bearer(request).ok_or_else(|| unauthenticated("Bearer"))?;
+    let identity = authenticator(request)?
+        .verify(token)
+        .map_err(|InvalidToken| unauthenticated("Bearer error=\"invalid_token\""))?;
+    let origin = RequestInfo::of(request)?.origin.clone();
+    Ok(Signed { identity, origin })
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let value = request
+        .headers()
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    // RFC 9110 section 11.1: the scheme's case does not matter.
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
+}
+
+fn unauthenticated(challenge: &'static str) -> Problem {
+    Problem::new(ProblemCode::Unauthenticated).header(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static(challenge),
+    )
+}
+
+/// The clinic the request names, in the header, the query, or both alike.
+fn named_clinic(request: &HttpRequest) -> Result<ClinicId, Problem> {
+    let required = |detail: &'static str| Problem::new(ProblemCode::ClinicRequired).detail(detail);
+    let mut named: Option<ClinicId> = None;
+    let headers = request.headers().get_all(CLINIC_HEADER);
+    let headers = headers.map(|value| value.to_str().unwrap_or_default().to_owned());
+    let query = parameters(request.query_string())?
+        .into_iter()
+        .filter(|(name, _)| name == CLINIC_PARAMETER)
+        .map(|(_, value)| value);
+    for text in headers.chain(query) {
+        let clinic = text
+            .parse()
+            .map_err(|_| required("The clinic's id is not a UUID."))?;
+        if named.is_some_and(|named| named != clinic) {
+            return Err(required("The header and the query name two clinics."));
+        }
+        named = Some(clinic);
+    }
+    named.ok_or_else(|| required("Name the clinic in the header X-Clinic-Id or in clinic_id."))
+}
