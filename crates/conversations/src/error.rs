@@ -1,0 +1,129 @@
+//! The errors of the domain's operations, one type each: the HTTP side matches them whole.
+
+use kernel::cursor::InvalidCursor;
+use kernel::{Denied, StoreError};
+
+/// Why a channel was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateChannelError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The clinic has a channel of this provider and external id already.
+    #[error("the clinic has a channel for this number already")]
+    NumberTaken,
+    /// This provider is not supported yet.
+    #[error("the provider is not supported yet")]
+    ProviderUnsupported,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a channel's secret was not rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateSecretError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No such channel in this clinic.
+    #[error("no such channel")]
+    NotFound,
+    /// The channel's endpoint is the operator's: so are its secrets.
+    #[error("the channel's endpoint is shared and managed by the operator")]
+    EndpointShared,
+    /// The overlap is negative or longer than a week.
+    #[error("the overlap must be from 0 to 604800 seconds")]
+    OverlapOutOfRange,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why something could not be read, or changed where nothing but absence can refuse it.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No such record in this clinic.
+    #[error("no such record")]
+    NotFound,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a list was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// What is listed belongs to a record that is not in this clinic.
+    #[error("no such record")]
+    NotFound,
+    /// The cursor is of another list, filter or order, or was changed.
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a conversation was not marked read.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkReadError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No such conversation in this clinic.
+    #[error("no such conversation")]
+    NotFound,
+    /// The named message is not of this conversation.
+    #[error("the message is not of this conversation")]
+    MessageNotFound,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a provider's handshake was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// No such endpoint of this provider.
+    #[error("no such endpoint")]
+    NotFound,
+    /// The token is wrong, or the request is no handshake.
+    #[error("the handshake was refused")]
+    Refused,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a delivery was not accepted. Nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// No such endpoint of this provider.
+    #[error("no such endpoint")]
+    NotFound,
+    /// The signature is missing or wrong.
+    #[error("the delivery is not authentic")]
+    NotAuthentic,
+    /// The store failed: the provider must try again. Some changes may be stored; trying again
+    /// doubles none.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a job's change was not processed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The change is not there: the job names none, or it is not routed to this clinic.
+    #[error("the change is not there")]
+    ChangeMissing,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
