@@ -210,10 +210,20 @@ impl Secret {
         }
     }
 
+    /// From a text that was drawn here, and so is known to be good.
+    pub(crate) fn drawn(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+
     /// From opened bytes that were a [`Secret`] when they were sealed.
     pub fn from_opened(bytes: Vec<u8>) -> Result<Self, InvalidSecret> {
         let text = String::from_utf8(bytes).map_err(|_| InvalidSecret)?;
         Self::new(&text)
+    }
+
+    /// The text, for the one who is to enter it at the provider.
+    pub fn reveal(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
     }
 
     /// The bytes to compute with.

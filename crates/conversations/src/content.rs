@@ -213,7 +213,9 @@ macro_rules! hide {
         }
     )+};
 }
-hide!(Media, Location, Card, CardPhone, Choice, Form, Referral, Notice);
+hide!(
+    Media, Location, Card, CardPhone, Choice, Form, Referral, Notice
+);
 
 #[cfg(test)]
 mod tests {

@@ -183,15 +183,22 @@ impl ConversationFilter {
         field("status", self.status.map(|s| s.name().as_bytes()));
         field(
             "channel",
-            self.channel.map(uuid::Uuid::from).as_ref().map(|id| &id.as_bytes()[..]),
+            self.channel
+                .map(uuid::Uuid::from)
+                .as_ref()
+                .map(|id| &id.as_bytes()[..]),
         );
         field(
             "contact",
-            self.contact.map(uuid::Uuid::from).as_ref().map(|id| &id.as_bytes()[..]),
+            self.contact
+                .map(uuid::Uuid::from)
+                .as_ref()
+                .map(|id| &id.as_bytes()[..]),
         );
         field(
             "unread",
-            self.unread.map(|unread| if unread { &b"1"[..] } else { b"0" }),
+            self.unread
+                .map(|unread| if unread { &b"1"[..] } else { b"0" }),
         );
         bytes
     }

@@ -126,11 +126,7 @@ pub fn message_status_changed(
 }
 
 /// A message was edited, revoked or reacted to.
-pub fn message_amended(
-    tools: &Toolkit,
-    message: MessageId,
-    conversation: ConversationId,
-) -> Event {
+pub fn message_amended(tools: &Toolkit, message: MessageId, conversation: ConversationId) -> Event {
     Event::new(
         tools,
         MESSAGE_AMENDED,

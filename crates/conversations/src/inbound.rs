@@ -138,6 +138,16 @@ pub enum Amend {
     },
 }
 
+impl fmt::Debug for Amend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Edit { .. } => "Edit(***)",
+            Self::Revoke => "Revoke",
+            Self::React { .. } => "React(***)",
+        })
+    }
+}
+
 /// An edit, a revocation or a reaction. A reaction is a message of its own too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Amendment {
@@ -155,13 +165,8 @@ pub struct Amendment {
 
 impl fmt::Debug for Amendment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.amend {
-            Amend::Edit { .. } => "edit",
-            Amend::Revoke => "revoke",
-            Amend::React { .. } => "react",
-        };
         f.debug_struct("Amendment")
-            .field("kind", &kind)
+            .field("amend", &self.amend)
             .field("from_me", &self.from_me)
             .finish_non_exhaustive()
     }

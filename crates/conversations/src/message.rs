@@ -402,8 +402,8 @@ mod tests {
             any::<bool>(),
             proptest::option::of("[xy]"),
         )
-            .prop_map(|(kind, second, provider_id, from_me, same_contact, value)| {
-                StoredAmendment {
+            .prop_map(
+                |(kind, second, provider_id, from_me, same_contact, value)| StoredAmendment {
                     kind,
                     order: OrderKey {
                         sent_at: at(second),
@@ -412,8 +412,8 @@ mod tests {
                     from_me,
                     same_contact,
                     value,
-                }
-            })
+                },
+            )
     }
 
     fn any_receipt() -> impl Strategy<Value = StoredReceipt> {
@@ -469,10 +469,15 @@ mod tests {
     fn only_the_author_edits_and_revokes() {
         let edit = amendment(AmendmentKind::Edit, 1, Some("novo"));
         assert_eq!(
-            Amended::of(false, &[edit.clone()]).edited_body.as_deref(),
+            Amended::of(false, std::slice::from_ref(&edit))
+                .edited_body
+                .as_deref(),
             Some("novo")
         );
-        assert_eq!(Amended::of(true, &[edit.clone()]), Amended::default());
+        assert_eq!(
+            Amended::of(true, std::slice::from_ref(&edit)),
+            Amended::default()
+        );
         let stranger = StoredAmendment {
             same_contact: false,
             ..edit

@@ -128,6 +128,13 @@ pub trait JobLeases: Send + Sync {
     ) -> Result<Vec<Lease>, StoreError>;
 }
 
+/// Tells the workers of this process that a job may be due, so that none waits for a poll. Never
+/// the only way a job is found: workers of other processes poll.
+pub trait JobSignal: Send + Sync {
+    /// A job of `queue` was committed.
+    fn job_enqueued(&self, queue: Queue);
+}
+
 /// Ending an attempt inside the job's clinic. A success is recorded by the store of the effect,
 /// in the effect's own transaction.
 #[async_trait]
