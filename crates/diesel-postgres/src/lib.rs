@@ -1,5 +1,44 @@
-//! Keeps everything in PostgreSQL: every store port on diesel-async, the embedded migrations and
-//! the sequencer of the event stream.
+//! Every store port on PostgreSQL, through Diesel.
+//!
+//! [`Database`] holds the connections and gives the four shapes in which anything is ever said
+//! to PostgreSQL:
+//!
+//! | shape | when | round trips |
+//! |---|---|---|
+//! | [`Database::read`] | one `SELECT` of one clinic; rows are reached through `s.t` | 1 |
+//! | [`Database::once`], [`Database::write`] | statements that are known beforehand | 1 |
+//! | [`Database::unit`] | statements that depend on each other | one for each dependence, 1 for `COMMIT` |
+//! | [`Database::system`] | a `sec.*` function, before or across tenants | 1 |
+//!
+//! # Adding a store
+//!
+//! A domain's port is implemented in a folder of its name: one file of statements (SQL with
+//! [`statement!`] and [`tenant_select!`], or Diesel's DSL over `schema`), one of rows, one of the
+//! implementation. Constraint names become variants of the operation's error there and nowhere
+//! else, by [`StoreErrorExt::constraint`]. What a write leaves behind (audit entries, jobs,
+//! events) is handed to the unit, which writes it last, in the right order, together with
+//! `COMMIT`.
 
+#![warn(missing_docs)]
+
+pub mod audit;
+mod batch;
+mod connect;
+pub mod database;
 mod direct;
+pub mod error;
+pub mod jobs;
 pub mod migrations;
+pub mod name;
+mod outbox;
+mod pool;
+pub mod role;
+pub mod statement;
+pub mod tenant;
+
+pub use batch::Batch;
+pub use database::{Database, PoolSettings};
+pub use error::{DatabaseFailure, StoreErrorExt};
+pub use name::QueryName;
+pub use statement::TenantSelect;
+pub use tenant::Tx;

@@ -9,6 +9,7 @@
 //! URLs go to PostgreSQL itself, never through PgBouncer: the runner holds a session lock.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -34,6 +35,17 @@ pub static MIGRATIONS: &[Migration] = include!(concat!(env!("OUT_DIR"), "/migrat
 
 /// The roles and rights that migrations presuppose.
 static BOOTSTRAP: &str = include_str!("../../../migrations/bootstrap.sql");
+
+/// Tells this build's schema from any other's: a hash of every script. Names the template of
+/// test databases.
+pub fn fingerprint() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    BOOTSTRAP.hash(&mut hasher);
+    for migration in MIGRATIONS {
+        migration.up.hash(&mut hasher);
+    }
+    hasher.finish()
+}
 
 /// Held by a session that runs migrations.
 const LOCK: i64 = 4_711_003;

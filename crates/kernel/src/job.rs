@@ -79,6 +79,11 @@ pub struct Lease {
     pub token: uuid::Uuid,
 }
 
+/// The lease was lost meanwhile: the job is somebody else's, or done. Its effect must not stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lease of the job was lost")]
+pub struct LeaseLost;
+
 /// A leased job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeasedJob {

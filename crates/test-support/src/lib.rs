@@ -1,1 +1,14 @@
+//! What tests of the whole workspace share: a real PostgreSQL database for each test, a clock
+//! that stands still, chance from a seed, and two clinics that must never see each other.
+//!
+//! A development dependency only: nothing of the product may name it.
 
+pub mod clinics;
+pub mod clock;
+pub mod database;
+pub mod random;
+
+pub use clinics::{Clinic, TwoClinics, two_clinics};
+pub use clock::FixedClock;
+pub use database::TestDatabase;
+pub use random::SeededRandom;

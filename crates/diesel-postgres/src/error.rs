@@ -1,0 +1,186 @@
+//! What PostgreSQL answered when it failed, without a word of what was in the rows.
+//!
+//! The server's message and detail repeat values ("Key (email)=(…) already exists"), so neither
+//! is kept: [`DatabaseFailure`] holds the SQLSTATE and the constraint's name.
+
+use std::fmt;
+
+use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
+use kernel::StoreError;
+
+/// A failure of the database: SQLSTATE and constraint, never a value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseFailure {
+    sqlstate: Option<String>,
+    constraint: Option<String>,
+    what: &'static str,
+}
+
+impl DatabaseFailure {
+    /// A failure that is not the server's.
+    pub(crate) const fn of_ours(what: &'static str) -> Self {
+        Self {
+            sqlstate: None,
+            constraint: None,
+            what,
+        }
+    }
+
+    /// The SQLSTATE, where the server gave one.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.sqlstate.as_deref()
+    }
+
+    /// The violated constraint's name, where one was violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+}
+
+impl fmt::Display for DatabaseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)?;
+        if let Some(code) = &self.sqlstate {
+            write!(f, " (SQLSTATE {code})")?;
+        }
+        if let Some(constraint) = &self.constraint {
+            write!(f, " on {constraint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DatabaseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseFailure({self})")
+    }
+}
+
+impl std::error::Error for DatabaseFailure {}
+
+/// What a [`StoreError`] of this crate knows beyond its kind.
+pub trait StoreErrorExt {
+    /// The violated constraint's name: the only thing a store decides by.
+    fn constraint(&self) -> Option<&str>;
+    /// The SQLSTATE, for traces.
+    fn sqlstate(&self) -> Option<&str>;
+}
+
+impl StoreErrorExt for StoreError {
+    fn constraint(&self) -> Option<&str> {
+        failure_of(self)?.constraint()
+    }
+
+    fn sqlstate(&self) -> Option<&str> {
+        failure_of(self)?.sqlstate()
+    }
+}
+
+fn failure_of(error: &StoreError) -> Option<&DatabaseFailure> {
+    match error {
+        StoreError::Unavailable(source)
+        | StoreError::Contention(source)
+        | StoreError::Failed(source) => source.downcast_ref(),
+        StoreError::Corrupt(_) => None,
+    }
+}
+
+/// No connection, or no answer in time.
+pub(crate) fn unavailable(what: &'static str) -> StoreError {
+    StoreError::Unavailable(Box::new(DatabaseFailure::of_ours(what)))
+}
+
+/// A defect of ours.
+pub(crate) fn failed(what: &'static str) -> StoreError {
+    StoreError::Failed(Box::new(DatabaseFailure::of_ours(what)))
+}
+
+/// A failure by SQLSTATE.
+fn by_sqlstate(code: &str, constraint: Option<&str>) -> StoreError {
+    let (make, what): (
+        fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError,
+        _,
+    ) = match code {
+        "40001" | "40P01" | "55P03" => (StoreError::Contention, "gave way to another transaction"),
+        // query_canceled is the statement timeout: nobody here cancels otherwise.
+        "57014" => (StoreError::Unavailable, "no answer in time"),
+        code if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
+            (StoreError::Unavailable, "the database is not available")
+        }
+        code if code.starts_with("23") => (StoreError::Failed, "a constraint was violated"),
+        _ => (StoreError::Failed, "the statement failed"),
+    };
+    make(Box::new(DatabaseFailure {
+        sqlstate: Some(code.to_owned()),
+        constraint: constraint.map(str::to_owned),
+        what,
+    }))
+}
+
+/// A statement's failure, as a port tells it.
+pub(crate) fn from_diesel(error: DieselError) -> StoreError {
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, _) => {
+            unavailable("the connection is closed")
+        }
+        DieselError::DatabaseError(kind, information) => by_sqlstate(
+            sqlstate_of(&kind, information.as_ref()),
+            information.constraint_name(),
+        ),
+        DieselError::DeserializationError(_) => failed("a row does not have the expected shape"),
+        DieselError::SerializationError(_) => failed("a value could not be bound"),
+        DieselError::NotFound => failed("no row where one was expected"),
+        _ => failed("the statement could not be run"),
+    }
+}
+
+fn sqlstate_of(
+    kind: &DatabaseErrorKind,
+    information: &(dyn DatabaseErrorInformation + Send + Sync),
+) -> &'static str {
+    match kind {
+        DatabaseErrorKind::UniqueViolation => "23505",
+        DatabaseErrorKind::ForeignKeyViolation => "23503",
+        DatabaseErrorKind::RestrictViolation => "23001",
+        DatabaseErrorKind::ExclusionViolation => "23P01",
+        DatabaseErrorKind::NotNullViolation => "23502",
+        DatabaseErrorKind::CheckViolation => "23514",
+        DatabaseErrorKind::SerializationFailure => "40001",
+        DatabaseErrorKind::ReadOnlyTransaction => "25006",
+        _ => match information.message() {
+            "deadlock detected" => "40P01",
+            "canceling statement due to lock timeout" => "55P03",
+            text if text.starts_with("canceling statement") => "57014",
+            text if text.starts_with("terminating connection") => "57P01",
+            text if text.starts_with("the database system is") => "57P03",
+            text if text.contains("too many clients")
+                || text.starts_with("remaining connection slots") =>
+            {
+                "53300"
+            }
+            text if text.starts_with("current transaction is aborted") => "25P02",
+            text if text.starts_with("permission denied")
+                || text.starts_with("new row violates row-level") =>
+            {
+                "42501"
+            }
+            _ => "XX000",
+        },
+    }
+}
+
+/// A failed attempt to connect.
+pub(crate) fn from_connect(error: &tokio_postgres::Error) -> StoreError {
+    match error.code() {
+        Some(code) => {
+            // Wrong password or database: trying again does not help, but the port knows no
+            // better word for a store that cannot be reached.
+            StoreError::Unavailable(Box::new(DatabaseFailure {
+                sqlstate: Some(code.code().to_owned()),
+                constraint: None,
+                what: "the database refused the connection",
+            }))
+        }
+        None => unavailable("the database cannot be reached"),
+    }
+}

@@ -1,0 +1,124 @@
+//! What a query is called in traces and logs: [`QueryName`].
+
+use std::time::{Duration, Instant};
+
+use futures_util::Future;
+use kernel::{ClinicId, StoreError};
+use tracing::{Instrument, Span, field};
+
+use crate::error::StoreErrorExt;
+
+/// The name of one query, made by [`query_name!`](crate::query_name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryName {
+    /// `db.<entity>.<verb>`.
+    pub span: &'static str,
+    /// The SQL verb, such as `SELECT`.
+    pub operation: &'static str,
+    /// The table it is mainly about.
+    pub collection: &'static str,
+    /// Verb and table: what may be counted without end (OpenTelemetry's query summary).
+    pub summary: &'static str,
+}
+
+/// Names a query: `query_name!("contact.list", "SELECT", "contacts")`.
+#[macro_export]
+macro_rules! query_name {
+    ($name:literal, $operation:literal, $collection:literal) => {
+        $crate::QueryName {
+            span: concat!("db.", $name),
+            operation: $operation,
+            collection: $collection,
+            summary: concat!($operation, " ", $collection),
+        }
+    };
+}
+
+impl QueryName {
+    fn span(&self, clinic: Option<ClinicId>) -> Span {
+        let span = tracing::info_span!(
+            target: "acolhe::db",
+            "db.query",
+            otel.name = self.span,
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            db.system.name = "postgresql",
+            db.operation.name = self.operation,
+            db.collection.name = self.collection,
+            db.query.summary = self.summary,
+            db.response.status_code = field::Empty,
+            acolhe.clinic_id = field::Empty,
+        );
+        if let Some(clinic) = clinic
+            && !span.is_disabled()
+        {
+            span.record("acolhe.clinic_id", field::display(clinic));
+        }
+        span
+    }
+
+    /// Runs `query` under the query's span, and tells when it was slow. Nothing but names,
+    /// durations and SQLSTATE is ever recorded.
+    pub(crate) async fn observe<T, E: Failure>(
+        self,
+        clinic: Option<ClinicId>,
+        slow: Duration,
+        query: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let span = self.span(clinic);
+        let began = Instant::now();
+        let result = if span.is_disabled() {
+            query.await
+        } else {
+            let result = query.instrument(span.clone()).await;
+            if let Err(failure) = &result
+                && let Some(failure) = failure.of_store()
+            {
+                span.record("otel.status_code", "ERROR");
+                if let Some(code) = failure.sqlstate() {
+                    span.record("db.response.status_code", code);
+                }
+            }
+            result
+        };
+        let took = began.elapsed();
+        if took >= slow {
+            tracing::warn!(
+                target: "acolhe::db",
+                query = self.span,
+                duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "slow query"
+            );
+        }
+        result
+    }
+}
+
+/// An error that may be a store's: what [`QueryName::observe`] looks into.
+pub(crate) trait Failure {
+    /// The store's error, where it is one.
+    fn of_store(&self) -> Option<&StoreError>;
+}
+
+impl Failure for StoreError {
+    fn of_store(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+/// How a unit ended without committing.
+pub(crate) enum Ended<E> {
+    /// The store failed.
+    Store(StoreError),
+    /// The domain refused, and the unit was rolled back.
+    Refused(E),
+}
+
+impl<E> Failure for Ended<E> {
+    fn of_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Refused(_) => None,
+        }
+    }
+}

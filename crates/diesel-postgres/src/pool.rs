@@ -1,0 +1,182 @@
+//! Connections that live with the worker that opened them.
+//!
+//! A connection is driven by a task on one runtime. Handed to a thread of another, each answer
+//! would wake that thread across cores (measured: a p99 of 293 ms against 7 ms), so the pool is
+//! split into [`Shard`]s, one for each runtime that asks (an actix worker is a runtime of its
+//! own; the threads of a multi-thread runtime share one) and lane. A shard is a stack of idle
+//! connections and a semaphore.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use kernel::StoreError;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::connect::{Conn, Connector};
+use crate::error::unavailable;
+
+/// Who asks: jobs have connections of their own, so that neither starves the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Requests.
+    Requests,
+    /// Jobs and other background work.
+    Jobs,
+}
+
+/// The connections of one runtime and lane.
+pub(crate) struct Shard {
+    lane: Lane,
+    runtime: Id,
+    connector: Arc<Connector>,
+    acquire_timeout: Duration,
+    idle: Mutex<Vec<Conn>>,
+    permits: Semaphore,
+}
+
+/// A connection that somebody works with. Unless [`Lease::finish`] was called it is thrown
+/// away: whatever it was doing may still be going on.
+pub(crate) struct Lease {
+    shard: Arc<Shard>,
+    conn: Option<Conn>,
+    finished: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        lane: Lane,
+        runtime: Id,
+        connector: Arc<Connector>,
+        acquire_timeout: Duration,
+        most: usize,
+    ) -> Self {
+        Self {
+            lane,
+            runtime,
+            connector,
+            acquire_timeout,
+            idle: Mutex::new(Vec::with_capacity(most)),
+            permits: Semaphore::new(most),
+        }
+    }
+
+    /// Whether this shard serves that runtime and lane.
+    pub(crate) fn serves(&self, lane: Lane, runtime: Id) -> bool {
+        self.lane == lane && self.runtime == runtime
+    }
+
+    /// Hands out an idle connection, or opens one.
+    pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
+        match self.permits.try_acquire() {
+            Ok(permit) => permit.forget(),
+            Err(_) => timeout(self.acquire_timeout, self.permits.acquire())
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .ok_or_else(|| unavailable("no connection was free in time"))?
+                .forget(),
+        }
+        // From here on the permit is the lease's, and comes back when it is dropped.
+        let mut lease = Lease {
+            shard: Arc::clone(self),
+            conn: None,
+            finished: false,
+        };
+        loop {
+            let Some(conn) = self.idle().pop() else {
+                break;
+            };
+            if !conn.is_closed() {
+                lease.conn = Some(conn);
+                return Ok(lease);
+            }
+        }
+        lease.conn = Some(
+            timeout(self.acquire_timeout, self.connector.connect())
+                .await
+                .map_err(|_| unavailable("no connection was made in time"))??,
+        );
+        Ok(lease)
+    }
+
+    /// Closes what the server closed, and what was idle too long, beyond `keep`.
+    fn prune(&self, idle_timeout: Duration, keep: usize) {
+        let now = Instant::now();
+        // The stack's bottom is what was idle longest.
+        let mut idle = self.idle();
+        idle.retain(|conn| !conn.is_closed());
+        let spare = idle.len().saturating_sub(keep);
+        let old = idle
+            .iter()
+            .take(spare)
+            .take_while(|conn| now.duration_since(conn.idle_since) >= idle_timeout)
+            .count();
+        let dropped: Vec<Conn> = idle.drain(..old).collect();
+        drop(idle);
+        drop(dropped);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// The connection.
+    pub(crate) fn conn(&self) -> Result<&Conn, StoreError> {
+        self.conn
+            .as_ref()
+            .ok_or_else(|| unavailable("the connection is closed"))
+    }
+
+    /// Nothing is going on any more: the connection may be used by the next.
+    pub(crate) fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.finished
+            && let Some(mut conn) = self.conn.take()
+            && !conn.is_closed()
+        {
+            conn.idle_since = Instant::now();
+            self.shard.idle().push(conn);
+        }
+        self.shard.permits.add_permits(1);
+    }
+}
+
+/// Prunes a shard from time to time, on its own runtime; ends with the shard or the runtime,
+/// and then tells `ended`.
+pub(crate) fn keep_house(
+    shard: &Arc<Shard>,
+    idle_timeout: Duration,
+    keep: usize,
+    ended: impl FnOnce() + Send + 'static,
+) {
+    struct Ending<F: FnOnce()>(Option<F>);
+    impl<F: FnOnce()> Drop for Ending<F> {
+        fn drop(&mut self) {
+            if let Some(ended) = self.0.take() {
+                ended();
+            }
+        }
+    }
+    let pause = (idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(30));
+    let shard: Weak<Shard> = Arc::downgrade(shard);
+    let ending = Ending(Some(ended));
+    Handle::current().spawn(async move {
+        let _ending = ending;
+        loop {
+            tokio::time::sleep(pause).await;
+            let Some(shard) = shard.upgrade() else {
+                break;
+            };
+            shard.prune(idle_timeout, keep);
+        }
+    });
+}

@@ -1,0 +1,249 @@
+//! A real PostgreSQL database for each test: [`TestDatabase`].
+//!
+//! One template database is made from the migrations' text (its name holds a hash of it), by
+//! whichever process comes first; each test then gets a copy, which PostgreSQL makes in some
+//! tens of milliseconds, and drops it at the end. So tests are isolated as processes
+//! (`cargo nextest`) and as threads (`cargo test`) alike.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use diesel_postgres::{Database, PoolSettings, migrations};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// Names the running cluster: a superuser's URL. Logins of other roles need no password there.
+pub const CLUSTER_VARIABLE: &str = "ACOLHE_TEST_DATABASE_URL";
+
+/// Held while a template is made or dropped.
+const TEMPLATE_LOCK: i64 = 4_711_900;
+
+/// A migrated database of a test's own, dropped with it.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+    cluster: String,
+}
+
+impl TestDatabase {
+    /// Makes a migrated database without rows.
+    ///
+    /// # Panics
+    ///
+    /// When no cluster is named or the migrations fail: a test cannot go on then.
+    pub async fn new() -> Self {
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let cluster = cluster();
+        let template = TEMPLATE.get_or_init(|| template(&cluster)).await;
+        let name = format!(
+            "acolhe_test_{}_{}_{}",
+            epoch(),
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let admin = connect(&cluster).await;
+        run(
+            &admin,
+            &format!("CREATE DATABASE {name} TEMPLATE {template}"),
+        )
+        .await;
+        Self { name, cluster }
+    }
+
+    /// As the server logs in.
+    pub fn app_url(&self) -> String {
+        login(&self.cluster, Some("acolhe_app"), &self.name)
+    }
+
+    /// As migrations log in.
+    pub fn owner_url(&self) -> String {
+        login(&self.cluster, Some("acolhe_owner"), &self.name)
+    }
+
+    /// As a superuser: for looking behind row security in a test's assertions.
+    pub fn superuser_url(&self) -> String {
+        login(&self.cluster, None, &self.name)
+    }
+
+    /// The product's own access to it, with the default pool.
+    pub fn database(&self) -> Database {
+        self.database_with(|_| ())
+    }
+
+    /// The product's own access to it, with other pool settings.
+    pub fn database_with(&self, change: impl FnOnce(&mut PoolSettings)) -> Database {
+        let mut settings = PoolSettings::new(self.app_url());
+        change(&mut settings);
+        Database::new(settings).expect("the test cluster's address is readable")
+    }
+
+    /// A superuser's connection to it.
+    pub async fn superuser(&self) -> Client {
+        connect(&self.superuser_url()).await
+    }
+
+    /// A bare connection as the server's role.
+    pub async fn app(&self) -> Client {
+        connect(&self.app_url()).await
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (name, cluster) = (self.name.clone(), self.cluster.clone());
+        // The test's runtime may be gone; a database that stays is dropped by a later run.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(async {
+                    let admin = connect(&cluster).await;
+                    let _ = admin
+                        .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+                        .await;
+                });
+            }
+        });
+        let _ = dropping.join();
+    }
+}
+
+/// The superuser's URL.
+fn cluster() -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where tests learn of the cluster"
+    )]
+    let named = std::env::var(CLUSTER_VARIABLE);
+    named.unwrap_or_else(|_| {
+        panic!(
+            "{CLUSTER_VARIABLE} is not set. Run `cargo xtask test`, which starts a PostgreSQL of \
+             its own, or name a superuser's URL of a cluster for tests."
+        )
+    })
+}
+
+fn epoch() -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tells old leftovers from databases in use"
+    )]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs())
+}
+
+/// The cluster's URL with another user and database, and without a password.
+fn login(cluster: &str, user: Option<&str>, database: &str) -> String {
+    let config: Config = cluster.parse().expect("the test cluster's URL is readable");
+    let mut url = String::from("postgres://");
+    let user = user.map_or_else(
+        || config.get_user().map(str::to_owned),
+        |user| Some(user.to_owned()),
+    );
+    url.push_str(user.as_deref().unwrap_or("postgres"));
+    let (_, rest) = cluster
+        .split_once("://")
+        .expect("the test cluster's address is a URL");
+    let (address, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(a, q)| (a, Some(q)));
+    let host = address.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let _ = write!(url, "@{host}/{database}");
+    if let Some(query) = query {
+        let _ = write!(url, "?{query}");
+    }
+    url
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .expect("the test cluster is reachable");
+    tokio::spawn(connection);
+    client
+}
+
+async fn run(client: &Client, sql: &str) {
+    if let Err(error) = client.batch_execute(sql).await {
+        let told = error
+            .as_db_error()
+            .map_or_else(|| error.to_string(), |db| format!("{db:?}"));
+        panic!("the test database could not be prepared: {told}");
+    }
+}
+
+/// Finds or makes the template of the present migrations; answers its name.
+async fn template(cluster: &str) -> String {
+    let name = format!("acolhe_template_{:016x}", migrations::fingerprint());
+
+    let admin = connect(cluster).await;
+    run(&admin, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;
+    // A template is whole once it has its comment.
+    let ready = admin
+        .query_opt(
+            "SELECT FROM pg_database d JOIN pg_shdescription s ON s.objoid = d.oid
+             WHERE d.datname = $1 AND s.description LIKE 'ready %'",
+            &[&name],
+        )
+        .await
+        .expect("databases can be listed")
+        .is_some();
+    if !ready {
+        run(
+            &admin,
+            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+        )
+        .await;
+        run(&admin, &format!("CREATE DATABASE {name}")).await;
+        migrations::bootstrap(&login(cluster, None, &name))
+            .await
+            .expect("the bootstrap runs");
+        migrations::migrate(&login(cluster, Some("acolhe_owner"), &name))
+            .await
+            .expect("the migrations run");
+        drop_leftovers(&admin).await;
+    }
+    run(
+        &admin,
+        &format!("COMMENT ON DATABASE {name} IS 'ready {}'", epoch()),
+    )
+    .await;
+    run(
+        &admin,
+        &format!("SELECT pg_advisory_unlock({TEMPLATE_LOCK})"),
+    )
+    .await;
+    name
+}
+
+/// Drops templates that nobody used for a day, and databases of tests that ended an hour ago
+/// without dropping theirs.
+async fn drop_leftovers(admin: &Client) {
+    let now = i64::try_from(epoch()).unwrap_or(i64::MAX);
+    let old = admin
+        .query(
+            "SELECT d.datname::text FROM pg_database d
+             LEFT JOIN pg_shdescription s ON s.objoid = d.oid
+             WHERE d.datname ~ '^acolhe_template_[0-9a-f]{16}$'
+               AND coalesce(substring(s.description FROM '^ready ([0-9]+)$')::bigint, $1::bigint)
+                   < $1 - 86400
+             UNION ALL
+             SELECT d.datname::text FROM pg_database d
+             WHERE d.datname ~ '^acolhe_test_[0-9]+_'
+               AND substring(d.datname FROM '^acolhe_test_([0-9]+)_')::bigint < $1 - 3600",
+            &[&now],
+        )
+        .await
+        .expect("databases can be listed");
+    for row in old {
+        let name: String = row.get(0);
+        let _ = admin
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            .await;
+    }
+}
