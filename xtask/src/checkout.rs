@@ -19,28 +19,23 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// By where this program was built: `cargo xtask` works from any folder of the checkout.
+    /// As Cargo tells it, so that `cargo xtask` works from any folder of the checkout; else by the
+    /// folder we stand in.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = built_in.parent().unwrap_or(built_in);
-        if root.join("Cargo.toml").is_file() {
-            return Ok(Self {
-                root: root.canonicalize()?,
-            });
-        }
-        // The checkout was moved, or the program copied: take the folder we stand in.
         let here = std::env::current_dir().context("cannot tell the current folder")?;
-        here.ancestors()
+        let start = crate::environment::text("CARGO_MANIFEST_DIR").map_or(here, PathBuf::from);
+        let root = start
+            .ancestors()
             .find(|folder| folder.join("xtask/Cargo.toml").is_file())
-            .map(|root| Self {
-                root: root.to_owned(),
-            })
             .with_context(|| {
                 format!(
-                    "{} is in no checkout of Acolhe: change to one",
-                    here.display()
+                    "{} is in no checkout of Acolhe: change to one, then: cargo xtask",
+                    start.display()
                 )
-            })
+            })?;
+        Ok(Self {
+            root: root.canonicalize()?,
+        })
     }
 
     #[cfg(test)]

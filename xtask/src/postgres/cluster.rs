@@ -288,11 +288,16 @@ impl Cluster {
         if data.join("PG_VERSION").is_file() {
             return Ok(());
         }
+        // It got its name when it was whole: without this file it is damaged, and may be wanted.
+        if data.exists() && fs::remove_dir(&data).is_err() {
+            bail!(
+                "{} is damaged: it has no PG_VERSION. To do without its data: cargo xtask db reset",
+                data.display()
+            );
+        }
         let half_made = self.folder.join("data.new");
-        for leftover in [&data, &half_made] {
-            if leftover.exists() {
-                fs::remove_dir_all(leftover)?;
-            }
+        if half_made.exists() {
+            fs::remove_dir_all(&half_made)?;
         }
         let mut initdb = self.record.installation.program("initdb", &self.account);
         initdb
@@ -317,7 +322,7 @@ impl Cluster {
     /// Starts the server; finds another port when ours is taken, and waits for the remains of a
     /// crashed server to go.
     fn launch(&mut self) -> anyhow::Result<Running> {
-        self.drop_foreign_pid_file()?;
+        self.drop_dead_pid_file()?;
         let deadline = Instant::now() + PATIENCE;
         let mut port = match self.record.port {
             Some(port) if is_free(port) => port,
@@ -412,15 +417,24 @@ impl Cluster {
         command_line(pid).is_some_and(|line| line.contains(&*self.data().to_string_lossy()))
     }
 
-    /// After a restart of the machine the process id of a stale pid file may belong to something
-    /// else of the same user, and PostgreSQL would refuse to start. It deals with all other stale
-    /// pid files itself.
-    fn drop_foreign_pid_file(&self) -> anyhow::Result<()> {
-        if let Some(found) = self.pid_file()?
-            && command_line(found.pid).is_some()
-            && !self.process_is_ours(found.pid)
-        {
-            fs::remove_file(self.data().join("postmaster.pid"))?;
+    /// Two kinds of stale pid file that PostgreSQL would refuse to start over; it deals with all
+    /// others itself. After a crash of the machine the file may be empty, and after its restart
+    /// the process id may belong to something else of the same user.
+    fn drop_dead_pid_file(&self) -> anyhow::Result<()> {
+        let file = self.data().join("postmaster.pid");
+        let Ok(text) = fs::read_to_string(&file) else {
+            return Ok(());
+        };
+        let pid = text
+            .lines()
+            .next()
+            .and_then(|line| u32::from_str(line.trim()).ok());
+        let dead = match pid {
+            None => true,
+            Some(pid) => command_line(pid).is_some() && !self.process_is_ours(pid),
+        };
+        if dead {
+            fs::remove_file(&file)?;
         }
         Ok(())
     }
