@@ -40,7 +40,7 @@ enum Db {
         #[arg(long, value_enum)]
         cluster: Option<Choice>,
     },
-    /// Tell what runs, where, and which PostgreSQL would be used.
+    /// Tell what runs and where.
     Status,
     /// Delete the cluster with all its data; start it anew if it was running.
     ///
