@@ -7,7 +7,11 @@
 #![warn(missing_docs)]
 
 pub mod keyring;
+pub mod passwords;
 pub mod system;
+pub mod tokens;
 
 pub use keyring::{InvalidKeyRing, InvalidMasterKey, KeyRing, MasterKey};
+pub use passwords::{Argon2Hasher, Bounds, Cost};
 pub use system::{SystemClock, SystemRandom};
+pub use tokens::{InvalidSigningKey, JwtTokens, SigningKey};
