@@ -473,16 +473,35 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.beat_at FROM app.sequencer_heartbeat s
 $$;
 
--- Drops events older than the retention, some thousands at a time; answers how many.
+-- Drops events older than the retention, some thousands at a time; answers how many. Of each
+-- clinic only from the lowest position upwards, so that what is kept has no hole and a reader
+-- can tell whether it still finds all that it missed.
 CREATE FUNCTION sec.prune_events(p_before timestamptz, p_most int) RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH old AS (
-        SELECT e.clinic_id, e.position FROM app.events e WHERE e.at < p_before LIMIT p_most
-    ), gone AS (
-        DELETE FROM app.events e USING old
-        WHERE e.clinic_id = old.clinic_id AND e.position = old.position RETURNING 1
-    )
-    SELECT count(*) FROM gone
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    clinic uuid;
+    kept bigint;
+    dropped bigint;
+    total bigint := 0;
+BEGIN
+    FOR clinic IN SELECT h.clinic_id FROM app.event_heads h ORDER BY 1 LOOP
+        -- The first to keep, or the last of those looked at: both by walking the primary key.
+        SELECT e.position INTO kept FROM (
+            SELECT o.position, o.at FROM app.events o WHERE o.clinic_id = clinic
+            ORDER BY o.position LIMIT p_most - total) e
+        WHERE e.at >= p_before ORDER BY e.position LIMIT 1;
+        IF kept IS NULL THEN
+            SELECT max(e.position) + 1 INTO kept FROM (
+                SELECT o.position FROM app.events o WHERE o.clinic_id = clinic
+                ORDER BY o.position LIMIT p_most - total) e;
+        END IF;
+        DELETE FROM app.events e WHERE e.clinic_id = clinic AND e.position < kept;
+        GET DIAGNOSTICS dropped = ROW_COUNT;
+        total := total + dropped;
+        EXIT WHEN total >= p_most;
+    END LOOP;
+    RETURN total;
+END
 $$;
 
 -- Leases due jobs, taking turns: first one of each clinic that has work, beginning behind

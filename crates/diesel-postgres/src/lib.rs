@@ -33,6 +33,7 @@ pub mod name;
 mod outbox;
 mod pool;
 pub mod role;
+pub mod sequencer;
 pub mod statement;
 pub mod tenant;
 

@@ -1,0 +1,373 @@
+//! The sequencer: gives committed events their positions.
+//!
+//! Writers leave rows in the outbox; one sequencer in the whole installation moves them into
+//! `app.events`, where each clinic's positions run without a gap and in the order in which
+//! anybody can see them, so that a reader who remembers its last position never skips one.
+//!
+//! The rules that make it right:
+//!
+//! 1. A batch is one call of `sec.sequence_events`: it tries a lock that lasts as long as its
+//!    transaction, and moves rows in the statement after that, whose snapshot is then fresh.
+//! 2. A new sequencer reads the highest id that was drawn, then draws a transaction id of its
+//!    own, and sweeps the whole outbox in every batch until all older transactions have ended.
+//! 3. A missing id is remembered with the transaction id of the batch that missed it, and
+//!    forgotten when `pg_snapshot_xmin` has passed that. Forgetting it by `pg_snapshot_xmax`
+//!    loses the rows of whoever was running then.
+//! 4. Writers write their domain's rows first and the outbox last: a transaction that draws an
+//!    outbox id has its transaction id already. The full sweep of each second finds what a
+//!    writer that broke this rule left behind.
+//! 5. It wakes every 5 ms, and at once for what its own node committed ([`SequencerSignal`]).
+//!    One `NOTIFY` a batch.
+//!
+//! Beside the batch's lock, which makes two sequencers safe, a session lock makes one of them
+//! stand by, so that only one polls. Both need a connection to PostgreSQL itself: session locks
+//! do not survive `PgBouncer`'s transaction mode.
+
+pub mod progress;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::Clock;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::{Client, Statement};
+
+use crate::direct;
+use progress::{Ask, Batch, Progress};
+
+/// Held by the session of the sequencer that leads. (`sec.sequence_events` locks 4711002.)
+const LEADER_LOCK: i64 = 4_711_004;
+/// How often one that stands by tries to lead: what a takeover takes at most, beside the time
+/// PostgreSQL needs to notice that the leader is gone.
+const STANDBY_POLL: Duration = Duration::from_millis(50);
+/// A batch that takes longer is given up with its connection. Above the role's statement_timeout.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// First and longest wait before connecting anew.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Events pruned at a time: some milliseconds of the stream's.
+const PRUNE_BATCH: i32 = 1_000;
+
+/// Where and how to work.
+#[derive(Clone)]
+pub struct SequencerSettings {
+    /// PostgreSQL itself as the server's role, not `PgBouncer`.
+    pub url: String,
+    /// Longest wait between two batches.
+    pub poll: Duration,
+    /// How often to sweep the whole outbox.
+    pub sweep: Duration,
+    /// Most rows of one batch.
+    pub most: u16,
+    /// How long events are kept.
+    pub retention: Duration,
+}
+
+impl SequencerSettings {
+    /// Polls every 5 ms, sweeps every second, moves 2,000 rows at most at a time, keeps events
+    /// for seven days.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            poll: Duration::from_millis(5),
+            sweep: Duration::from_secs(1),
+            most: 2_000,
+            retention: Duration::from_hours(7 * 24),
+        }
+    }
+}
+
+impl fmt::Debug for SequencerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address holds a password.
+        f.debug_struct("SequencerSettings")
+            .field("poll", &self.poll)
+            .field("sweep", &self.sweep)
+            .field("most", &self.most)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells this node's sequencer that something has committed. Cheap to clone; never waits.
+#[derive(Debug, Clone, Default)]
+pub struct SequencerSignal(Arc<Notify>);
+
+impl SequencerSignal {
+    /// To be called after a `COMMIT` of outbox rows was answered.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What a sequencer is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SequencerState {
+    /// It has no connection.
+    Disconnected,
+    /// Another node's leads.
+    StandingBy,
+    /// It gives out positions.
+    Leading,
+}
+
+/// A running sequencer. Dropped, it ends at once (which is safe: a batch commits or does not).
+#[derive(Debug)]
+pub struct Sequencer {
+    signal: SequencerSignal,
+    state: watch::Receiver<SequencerState>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Sequencer {
+    /// Starts on the present runtime, woken by `signal`. Connects, and connects anew, by itself.
+    pub fn start(
+        settings: SequencerSettings,
+        clock: Arc<dyn Clock>,
+        signal: SequencerSignal,
+    ) -> Self {
+        let (state_sender, state) = watch::channel(SequencerState::Disconnected);
+        let (stop, stopped) = watch::channel(false);
+        let worker = Worker {
+            settings,
+            clock,
+            signal: signal.clone(),
+            state: state_sender,
+            stopped,
+        };
+        Self {
+            signal,
+            state,
+            stop,
+            task: tokio::spawn(worker.run()),
+        }
+    }
+
+    /// What wakes it.
+    pub fn signal(&self) -> SequencerSignal {
+        self.signal.clone()
+    }
+
+    /// What it is doing, and when that changes.
+    pub fn state(&self) -> watch::Receiver<SequencerState> {
+        self.state.clone()
+    }
+
+    /// Moves what has committed so far, gives the lead away and ends. Call it when nothing
+    /// writes any more.
+    pub async fn stop(mut self) {
+        // An error means that it has ended already.
+        let _ = self.stop.send(true);
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Sequencer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Why a connection was given up.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("PostgreSQL answered with an error, or not at all")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("PostgreSQL did not answer in time")]
+    Silent,
+}
+
+struct Worker {
+    settings: SequencerSettings,
+    clock: Arc<dyn Clock>,
+    signal: SequencerSignal,
+    state: watch::Sender<SequencerState>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut back_off = BACK_OFF.0;
+        while !*self.stopped.borrow() {
+            let broken = match self.session(&mut back_off).await {
+                Ok(()) => return,
+                Err(broken) => broken,
+            };
+            self.enter(SequencerState::Disconnected);
+            let sqlstate = match &broken {
+                Broken::Postgres(error) => error.code().map(|code| code.code().to_owned()),
+                Broken::Silent => None,
+            };
+            tracing::warn!(
+                sqlstate,
+                retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX),
+                "{broken}; the sequencer connects anew"
+            );
+            tokio::select! {
+                () = sleep(back_off) => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => {}
+            }
+            back_off = (back_off * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// One connection, from its opening to its end. `Ok` when asked to stop.
+    async fn session(&mut self, back_off: &mut Duration) -> Result<(), Broken> {
+        let (client, connection) = in_time(direct::open(&self.settings.url)).await?;
+        // Ends with the client; its errors reach whoever awaits an answer.
+        tokio::spawn(connection);
+        // A leader whose machine is gone must lose its lock soon, not when TCP gives up.
+        in_time(client.batch_execute(
+            "SET application_name = 'acolhe-sequencer'; SET tcp_keepalives_idle = 5;
+             SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+             SET tcp_user_timeout = 10000",
+        ))
+        .await?;
+        let lead = in_time(client.prepare("SELECT pg_try_advisory_lock($1)")).await?;
+        loop {
+            if in_time(client.query_one(&lead, &[&LEADER_LOCK]))
+                .await?
+                .get(0)
+            {
+                break;
+            }
+            *back_off = BACK_OFF.0;
+            self.enter(SequencerState::StandingBy);
+            tokio::select! {
+                () = sleep(STANDBY_POLL) => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            }
+        }
+        let mut lead = Lead::begin(client, self.settings.most).await?;
+        self.enter(SequencerState::Leading);
+        *back_off = BACK_OFF.0;
+        self.lead(&mut lead).await
+    }
+
+    async fn lead(&mut self, lead: &mut Lead) -> Result<(), Broken> {
+        let mut sweep_at = Instant::now() + self.settings.sweep;
+        let mut prune_at = Instant::now() + self.settings.sweep;
+        loop {
+            // Read before the batch: what committed before the stop is moved.
+            let stopping = *self.stopped.borrow();
+            let now = Instant::now();
+            let sweep_due = stopping || now >= sweep_at;
+            if sweep_due {
+                sweep_at = now + self.settings.sweep;
+            }
+            if lead.batch(sweep_due).await? {
+                continue;
+            }
+            if stopping {
+                return Ok(());
+            }
+            if now >= prune_at {
+                let wait = if lead.prune(self.before()).await? {
+                    Duration::from_secs(1)
+                } else {
+                    Duration::from_mins(1)
+                };
+                prune_at = Instant::now() + wait;
+            }
+            tokio::select! {
+                () = sleep(self.settings.poll) => {}
+                () = self.signal.0.notified() => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => {}
+            }
+        }
+    }
+
+    /// Events from before this instant are no longer kept.
+    fn before(&self) -> chrono::DateTime<chrono::Utc> {
+        let retention = chrono::TimeDelta::from_std(self.settings.retention);
+        let now = self.clock.now();
+        retention
+            .ok()
+            .and_then(|retention| now.checked_sub_signed(retention))
+            .unwrap_or(chrono::DateTime::<chrono::Utc>::MIN_UTC)
+    }
+
+    fn enter(&self, state: SequencerState) {
+        let changed = self.state.send_if_modified(|present| {
+            let changed = *present != state;
+            *present = state;
+            changed
+        });
+        if changed {
+            tracing::info!(state = ?state, "the sequencer's state changed");
+        }
+    }
+}
+
+/// The connection that holds the leader's lock, and what it has seen.
+struct Lead {
+    client: Client,
+    sequence: Statement,
+    prune: Statement,
+    progress: Progress,
+    most: i32,
+}
+
+impl Lead {
+    async fn begin(client: Client, most: u16) -> Result<Self, Broken> {
+        let sequence =
+            in_time(client.prepare(
+                "SELECT ids, batch_xid, snapshot_xmin FROM sec.sequence_events($1, $2, $3)",
+            ))
+            .await?;
+        let prune = in_time(client.prepare("SELECT sec.prune_events($1, $2)")).await?;
+        let begun =
+            in_time(client.query_one("SELECT last_id, own_xid FROM sec.begin_sequencing()", &[]))
+                .await?;
+        Ok(Self {
+            client,
+            sequence,
+            prune,
+            progress: Progress::begin(begun.try_get(0)?, begun.try_get(1)?, most.into()),
+            most: most.into(),
+        })
+    }
+
+    /// Moves what it can see; answers whether there is more to move at once.
+    async fn batch(&mut self, sweep_due: bool) -> Result<bool, Broken> {
+        let ask: Ask = self.progress.ask(sweep_due);
+        let row = in_time(
+            self.client
+                .query_opt(&self.sequence, &[&ask.high, &ask.gaps, &self.most]),
+        )
+        .await?;
+        // No row: another sequencer is amid a batch. That harms neither, and it will stand by.
+        let Some(row) = row else { return Ok(false) };
+        let batch = Batch {
+            ids: row.try_get(0)?,
+            xid: row.try_get(1)?,
+            xmin: row.try_get(2)?,
+        };
+        if !batch.ids.is_empty() {
+            tracing::trace!(
+                moved = batch.ids.len(),
+                open_gaps = self.progress.open_gaps(),
+                "events were given positions"
+            );
+        }
+        Ok(self.progress.note(&ask, &batch))
+    }
+
+    /// Drops some events from before `before`; answers whether there may be more.
+    async fn prune(&self, before: chrono::DateTime<chrono::Utc>) -> Result<bool, Broken> {
+        let row = in_time(self.client.query_one(&self.prune, &[&before, &PRUNE_BATCH])).await?;
+        Ok(row.try_get::<_, i64>(0)? >= i64::from(PRUNE_BATCH))
+    }
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Broken> {
+    match timeout(ANSWER_WITHIN, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Broken::Silent),
+    }
+}
