@@ -18,6 +18,7 @@ pub mod event;
 pub mod ids;
 pub mod job;
 pub mod page;
+pub mod phone;
 pub mod ports;
 pub mod sensitive;
 pub mod text;
@@ -33,6 +34,7 @@ pub use ids::{
     InboxId, InvalidId, JobId, MessageId, RequestId, SessionId, TypedId, UserId,
 };
 pub use page::{Page, PageLimit};
+pub use phone::{Phone, PhoneKey};
 pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};
 pub use sensitive::Sensitive;
 pub use toolkit::Toolkit;

@@ -43,6 +43,18 @@ impl<T> fmt::Display for Sensitive<T> {
     }
 }
 
+/// Gives types that hold personal data a `Debug` that names the type and hides the value.
+macro_rules! redacted_debug {
+    ($($name:ident),+ $(,)?) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(***)"))
+            }
+        }
+    )+};
+}
+pub(crate) use redacted_debug;
+
 #[cfg(test)]
 mod tests {
     use super::*;
