@@ -18,7 +18,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use kernel::{ClinicId, Origin, RequestId};
+use kernel::{Origin, RequestId};
 use tracing::{Instrument as _, Span};
 
 use crate::alias;
@@ -61,10 +61,6 @@ impl actix_web::FromRequest for RequestInfo {
         ready(Self::of(request))
     }
 }
-
-/// The clinic a request was admitted to, for its access line.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LoggedClinic(pub(crate) ClinicId);
 
 /// The layer's factory.
 pub(crate) struct Edge(pub(crate) Arc<Shared>);
@@ -117,27 +113,27 @@ where
                     .is_some_and(|it| it.as_str().len() > URI_LIMIT)
                 {
                     let problem = Problem::new(ProblemCode::UriTooLong);
-                    let response = visit.finish_problem(&problem, None);
+                    let response = visit.finish_problem(&problem);
                     return Ok(request.into_response(response));
                 }
                 let inner = AssertUnwindSafe(async move { service.call(request).await });
                 match inner.catch_unwind().await {
                     Ok(Ok(response)) => {
                         let (request, response) = response.into_parts();
-                        let response = visit.finish(&request, response.map_into_boxed_body());
+                        let response = visit.finish(response.map_into_boxed_body());
                         Ok(ServiceResponse::new(request, response))
                     }
                     // The request is gone with the service that failed: the answer travels as an
                     // error that is already written.
                     Ok(Err(error)) => {
-                        let response = visit.finish_error(HttpResponse::from_error(error));
+                        let response = visit.finish(HttpResponse::from_error(error));
                         Err(written(response))
                     }
                     Err(panic) => {
                         drop::<Box<dyn Any + Send>>(panic);
                         let problem =
                             Problem::new(ProblemCode::Internal).caused_by("a handler panicked");
-                        Err(written(visit.finish_problem(&problem, None)))
+                        Err(written(visit.finish_problem(&problem)))
                     }
                 }
             }
@@ -195,7 +191,10 @@ impl Visit {
             http.request.method = method,
             http.route = route,
             http.response.status_code = tracing::field::Empty,
-            request.id = %id,
+            url.scheme = if request.app_config().secure() { "https" } else { "http" },
+            error.type = tracing::field::Empty,
+            acolhe.request_id = %id,
+            acolhe.clinic_id = tracing::field::Empty,
         );
         let traceparent = text(request.headers(), HeaderName::from_static("traceparent"));
         (shared.hooks.link_remote_parent)(&span, traceparent);
@@ -211,40 +210,31 @@ impl Visit {
         }
     }
 
-    /// Completes the answer of a service.
-    fn finish(self, request: &HttpRequest, response: HttpResponse) -> HttpResponse {
-        let clinic = request.extensions().get::<LoggedClinic>().map(|it| it.0);
-        self.complete(response, clinic)
-    }
-
-    fn finish_error(self, response: HttpResponse) -> HttpResponse {
-        self.complete(response, None)
-    }
-
-    fn finish_problem(self, problem: &Problem, clinic: Option<ClinicId>) -> HttpResponse {
-        self.log_cause(problem);
+    fn finish_problem(self, problem: &Problem) -> HttpResponse {
+        log_cause(problem);
         let response = self.write(problem, &HeaderMap::new());
-        self.close(response, clinic)
+        self.close(response)
     }
 
-    fn complete(self, response: HttpResponse, clinic: Option<ClinicId>) -> HttpResponse {
+    /// Completes the answer of a service.
+    fn finish(self, response: HttpResponse) -> HttpResponse {
         let status = response.status();
         if !status.is_client_error() && !status.is_server_error() {
-            return self.close(response, clinic);
+            return self.close(response);
         }
         let response = match response.error().and_then(|it| it.as_error::<Problem>()) {
             Some(problem) => {
-                self.log_cause(problem);
+                log_cause(problem);
                 self.write(problem, &HeaderMap::new())
             }
             None if is_problem(&response) => response,
             None => {
                 let problem = foreign(&response);
-                self.log_cause(&problem);
+                log_cause(&problem);
                 self.write(&problem, response.headers())
             }
         };
-        self.close(response, clinic)
+        self.close(response)
     }
 
     fn write(&self, problem: &Problem, kept: &HeaderMap) -> HttpResponse {
@@ -258,14 +248,7 @@ impl Visit {
         response
     }
 
-    fn log_cause(&self, problem: &Problem) {
-        if problem.code().status().is_server_error() {
-            let cause = problem.cause().unwrap_or_default();
-            tracing::error!(code = problem.code().code(), cause, "request failed");
-        }
-    }
-
-    fn close(mut self, mut response: HttpResponse, clinic: Option<ClinicId>) -> HttpResponse {
+    fn close(mut self, mut response: HttpResponse) -> HttpResponse {
         let took = self.elapsed_ms();
         complete_headers(response.headers_mut());
         if let Ok(value) = HeaderValue::from_str(&self.id.to_string()) {
@@ -274,7 +257,7 @@ impl Visit {
         if let Ok(value) = HeaderValue::from_str(&format!("{took}ms")) {
             response.headers_mut().insert(RESPONSE_TIME, value);
         }
-        self.record(response.status(), took, clinic);
+        self.record(response.status(), took);
         self.answered = true;
         response
     }
@@ -285,24 +268,29 @@ impl Visit {
             .max(0)
     }
 
-    fn record(&self, status: StatusCode, took: i64, clinic: Option<ClinicId>) {
+    fn record(&self, status: StatusCode, took: i64) {
         // As i64: an unsigned number is exported as text.
         let code = i64::from(status.as_u16());
         self.span.record("http.response.status_code", code);
         if status.is_server_error() {
-            self.span.record("otel.status_code", "ERROR");
+            self.span.record("otel.status_code", "error");
+            self.span.record("error.type", status.as_str());
         }
-        tracing::info!(
-            target: "http_api::access",
-            method = self.method,
-            route = self.route,
-            status = code,
-            duration_ms = took,
-            request_id = %self.id,
-            clinic_id = clinic.map(tracing::field::display),
-            caller_request_id = self.caller_request_id,
-            "request"
-        );
+        // The request's id and its clinic come from the span.
+        self.span.in_scope(|| {
+            // The braces: without them the macro cannot read a dotted name after a target.
+            tracing::info!(
+                target: "http_api::access",
+                {
+                    http.request.method = self.method,
+                    http.route = self.route,
+                    http.response.status_code = code,
+                    duration_ms = took,
+                    acolhe.caller_request_id = self.caller_request_id,
+                },
+                "request"
+            );
+        });
     }
 }
 
@@ -311,7 +299,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         if !self.answered {
             let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
-            self.record(status, self.elapsed_ms(), None);
+            self.record(status, self.elapsed_ms());
         }
     }
 }
@@ -380,6 +368,14 @@ fn is_problem(response: &HttpResponse) -> bool {
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes() == PROBLEM_JSON.as_bytes())
+}
+
+/// Says once why a failure of ours failed; the caller's failures need no line of their own.
+fn log_cause(problem: &Problem) {
+    if problem.code().status().is_server_error() {
+        let error = problem.cause().unwrap_or_default();
+        tracing::error!(code = problem.code().code(), error, "request failed");
+    }
 }
 
 /// The problem for a failure that the framework or a handler answered in another form.

@@ -213,3 +213,124 @@ impl FromRequest for IfNoneMatch {
         ready(Ok(Self(Condition::of(request, &header::IF_NONE_MATCH))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use kernel::{Action, ClinicId, ContactId, Permissions, UserId};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing;
+
+    fn member(clinic: u128, permissions: Permissions) -> TenantContext {
+        let user = UserId::from(Uuid::from_u128(7));
+        TenantContext::for_test(ClinicId::from(Uuid::from_u128(clinic)), user, permissions)
+    }
+
+    fn tag(cx: &TenantContext, version: i64, view: &str) -> EntityTag {
+        let id = ContactId::from(Uuid::from_u128(9));
+        EntityTag::of_record(&testing::tools(), cx, "contact", id, version, view)
+    }
+
+    fn if_match(value: &str) -> IfMatch {
+        let request = TestRequest::get()
+            .insert_header(("If-Match", value))
+            .to_http_request();
+        IfMatch(Condition::of(&request, &header::IF_MATCH))
+    }
+
+    fn if_none_match(value: &str) -> IfNoneMatch {
+        let request = TestRequest::get()
+            .insert_header(("If-None-Match", value))
+            .to_http_request();
+        IfNoneMatch(Condition::of(&request, &header::IF_NONE_MATCH))
+    }
+
+    fn refusal(result: Result<(), Problem>) -> Option<ProblemCode> {
+        result.err().map(|problem| problem.code())
+    }
+
+    #[test]
+    fn a_tag_differs_by_version_view_clinic_and_scope() {
+        let cx = member(1, Permissions::NONE);
+        let tags = [
+            tag(&cx, 1, ""),
+            tag(&cx, 2, ""),
+            tag(&cx, 1, "id,name"),
+            tag(&member(2, Permissions::NONE), 1, ""),
+            tag(&member(1, Permissions::of(&[Action::ContactRead])), 1, ""),
+        ];
+        let texts: std::collections::HashSet<_> = tags.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), tags.len());
+        assert_eq!(tag(&cx, 1, ""), tag(&cx, 1, ""));
+    }
+
+    #[test]
+    fn if_match_takes_the_tag_of_any_view() {
+        let cx = member(1, Permissions::NONE);
+        let present = tag(&cx, 3, "");
+        for sent in [tag(&cx, 3, ""), tag(&cx, 3, "id,name")] {
+            assert!(if_match(&sent.to_string()).require(&present).is_ok());
+            assert!(
+                if_match(&format!("\"x\", {sent}"))
+                    .require(&present)
+                    .is_ok()
+            );
+        }
+        assert!(if_match("*").require(&present).is_ok());
+        let older = if_match(&tag(&cx, 2, "").to_string());
+        assert_eq!(
+            refusal(older.require(&present)),
+            Some(ProblemCode::PreconditionFailed)
+        );
+    }
+
+    #[test]
+    fn a_weak_tag_never_matches_a_change() {
+        let present = tag(&member(1, Permissions::NONE), 3, "");
+        let weak = if_match(&format!("W/{present}"));
+        assert_eq!(
+            refusal(weak.require(&present)),
+            Some(ProblemCode::PreconditionFailed)
+        );
+        assert!(if_none_match(&format!("W/{present}")).holds(&present));
+    }
+
+    #[test]
+    fn a_change_without_a_condition_is_asked_for_one() {
+        let present = tag(&member(1, Permissions::NONE), 3, "");
+        let absent = IfMatch(Condition::Absent);
+        assert_eq!(
+            refusal(absent.require(&present)),
+            Some(ProblemCode::PreconditionRequired)
+        );
+        assert!(absent.check(&present).is_ok() && !absent.is_given());
+        let empty = if_match("");
+        assert_eq!(
+            refusal(empty.require(&present)),
+            Some(ProblemCode::PreconditionFailed)
+        );
+    }
+
+    #[test]
+    fn an_answer_the_caller_has_is_not_sent_again() {
+        let cx = member(1, Permissions::NONE);
+        let present = tag(&cx, 3, "id");
+        let unchanged = if_none_match(&present.to_string()).answer(&present, &1);
+        assert_eq!(unchanged.status().as_u16(), 304);
+        assert!(unchanged.headers().contains_key("etag"));
+        // Another view is another answer.
+        assert!(!if_none_match(&tag(&cx, 3, "").to_string()).holds(&present));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(value in "[ -~]{0,60}") {
+            let present = tag(&member(1, Permissions::NONE), 3, "");
+            let _ = if_match(&value).require(&present);
+            let _ = if_none_match(&value).holds(&present);
+        }
+    }
+}

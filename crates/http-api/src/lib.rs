@@ -43,4 +43,4 @@ pub use openapi::openapi_document;
 pub use page::PageAnswer;
 pub use problem::{InvalidParam, Problem};
 pub use query::Query;
-pub use tenant::{Authenticator, Identity, InvalidToken, Signed, Tenant};
+pub use tenant::{Authenticator, Signed, Tenant};

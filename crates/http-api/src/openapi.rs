@@ -79,7 +79,7 @@ fn build() -> Document {
     if let Value::Object(found) = collected["paths"].take() {
         for (path, item) in found {
             if let Value::Object(mut item) = item {
-                for (_, operation) in item.iter_mut() {
+                for (_, operation) in &mut item {
                     if let Value::Object(operation) = operation {
                         complete(&path, operation);
                     }
@@ -249,4 +249,165 @@ fn shared_responses() -> Value {
         responses.insert(code.code().to_owned(), response);
     }
     Value::Object(responses)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn operations() -> impl Iterator<Item = (String, &'static Map<String, Value>)> {
+        DOCUMENT.paths.iter().flat_map(|(path, item)| {
+            item.iter()
+                .filter(|(method, _)| METHODS.contains(&method.as_str()))
+                .filter_map(move |(method, operation)| {
+                    Some((format!("{method} {path}"), operation.as_object()?))
+                })
+        })
+    }
+
+    /// What an operation lacks, as words.
+    fn lacks(operation: &Map<String, Value>) -> Vec<&'static str> {
+        let text = |name: &str| {
+            let text = operation.get(name).and_then(Value::as_str);
+            text.unwrap_or_default()
+        };
+        let mut lacking = Vec::new();
+        let summary = text("summary");
+        if summary.is_empty() || summary.len() > 80 || summary.ends_with('.') {
+            lacking.push("a summary of at most 80 characters without a full stop");
+        }
+        if !text("description").contains("Permission: ") {
+            lacking.push("a description with its permission");
+        }
+        if text("description").starts_with("Permission: ") {
+            lacking.push("a description beside its permission");
+        }
+        if !text("operationId").contains('_') {
+            lacking.push("an operationId of the form entity_verb");
+        }
+        if permission(operation) == Permission::Unknown {
+            lacking.push("an x-permission that is an action, `signed-in` or `public`");
+        }
+        let tags = operation.get("tags").and_then(Value::as_array);
+        let known = |tag: &Value| routes::TAGS.iter().any(|(name, _)| tag == name);
+        if !tags.is_some_and(|tags| tags.len() == 1 && tags.iter().all(known)) {
+            lacking.push("one tag that is listed in TAGS");
+        }
+        if !has_example(operation) {
+            lacking.push("an example of its answer, and of its body where it has one");
+        }
+        let responses = operation.get("responses").and_then(Value::as_object);
+        for status in ["400", "500", "503"] {
+            if !responses.is_some_and(|responses| responses.contains_key(status)) {
+                lacking.push("the common failures");
+            }
+        }
+        let described = |response: &Value| {
+            let named = response["description"].as_str().unwrap_or_default();
+            response.get("$ref").is_some() || !named.is_empty()
+        };
+        if !responses.is_some_and(|responses| responses.values().all(described)) {
+            lacking.push("a description of every response");
+        }
+        lacking
+    }
+
+    fn has_example(operation: &Map<String, Value>) -> bool {
+        let shown = |media: &Value| media.get("example").or(media.get("examples")).is_some();
+        let contents = |part: &Value| -> Vec<Value> {
+            let content = part.get("content").and_then(Value::as_object);
+            content.map_or_else(Vec::new, |content| content.values().cloned().collect())
+        };
+        let body = operation.get("requestBody").map_or_else(Vec::new, contents);
+        let good: Vec<Value> = operation["responses"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(status, _)| status.starts_with('2'))
+            .flat_map(|(_, response)| contents(response))
+            .collect();
+        body.iter().chain(&good).all(shown)
+    }
+
+    #[test]
+    fn every_operation_is_complete() {
+        let incomplete: Vec<String> = operations()
+            .map(|(name, operation)| (name, lacks(operation)))
+            .filter(|(_, lacking)| !lacking.is_empty())
+            .map(|(name, lacking)| format!("{name} lacks {}", lacking.join(", ")))
+            .collect();
+        assert!(incomplete.is_empty(), "\n{}", incomplete.join("\n"));
+    }
+
+    #[test]
+    fn every_parameter_is_described() {
+        for (name, operation) in operations() {
+            for parameter in operation
+                .get("parameters")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let described = parameter["description"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty());
+                assert!(
+                    described || parameter.get("$ref").is_some(),
+                    "{name}: the parameter {} has no description",
+                    parameter["name"]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn operation_ids_are_unique() {
+        let mut seen = HashSet::new();
+        for (name, operation) in operations() {
+            let id = operation.get("operationId").and_then(Value::as_str);
+            assert!(seen.insert(id), "{name} has an operationId of another");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(map) => {
+                    if let Some(Value::String(reference)) = map.get("$ref") {
+                        found.push(reference);
+                    }
+                    map.values().for_each(|value| walk(value, found));
+                }
+                Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
+                _ => {}
+            }
+        }
+        let document = serde_json::to_value(&*DOCUMENT).unwrap_or_default();
+        let mut found = Vec::new();
+        walk(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.trim_start_matches('#');
+            assert!(
+                document.pointer(pointer).is_some(),
+                "{reference} leads nowhere"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_below_a_version_are_plural_kebab_case() {
+        for path in DOCUMENT.paths.keys() {
+            let below = path.strip_prefix("/api/v1/");
+            assert!(below.is_some(), "{path} is not below /api/v1");
+            for segment in below.unwrap_or_default().split('/') {
+                let name = segment.starts_with('{') && segment.ends_with('}');
+                let kebab = segment.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+                assert!(name || kebab, "{path}: {segment}");
+            }
+        }
+    }
 }

@@ -9,33 +9,22 @@ use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, web};
 use async_trait::async_trait;
+use clinics::access::Access;
+use clinics::error::InvalidToken;
+use clinics::user::Identity;
 use futures_util::future::LocalBoxFuture;
-use kernel::{ClinicId, Grant, Origin, SessionId, StoreError, TenantContext, UserId};
+use kernel::{ClinicId, Grant, Origin, StoreError, TenantContext};
 use std::future::{Ready, ready};
 
 use crate::catalogue::ProblemCode;
-use crate::edge::{LoggedClinic, RequestInfo};
+use crate::edge::RequestInfo;
 use crate::problem::Problem;
 use crate::query::{CLINIC_PARAMETER, parameters};
 
 /// The header that names the clinic.
 pub const CLINIC_HEADER: &str = "X-Clinic-Id";
-
-/// A verified user of the installation, of no clinic yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub user: UserId,
-    /// The session the token belongs to.
-    pub session: SessionId,
-}
-
-/// The token is not one of ours, expired or revoked. Which of these is not told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the access token is not valid")]
-pub struct InvalidToken;
 
 /// What the extractors need to know about tokens and memberships.
 #[async_trait]
@@ -46,10 +35,26 @@ pub trait Authenticator: Send + Sync {
     /// The user's resolved membership in `clinic`; `None` without one, or without such a clinic.
     async fn grant(
         &self,
-        identity: &Identity,
+        origin: Origin,
+        identity: Identity,
         clinic: ClinicId,
-        origin: &Origin,
     ) -> Result<Option<Grant>, StoreError>;
+}
+
+#[async_trait]
+impl Authenticator for Access {
+    fn verify(&self, token: &str) -> Result<Identity, InvalidToken> {
+        self.verify(token)
+    }
+
+    async fn grant(
+        &self,
+        origin: Origin,
+        identity: Identity,
+        clinic: ClinicId,
+    ) -> Result<Option<Grant>, StoreError> {
+        self.grant(origin, identity, clinic).await
+    }
 }
 
 /// A caller with a valid access token, of no clinic yet.
@@ -91,10 +96,10 @@ impl FromRequest for Tenant {
             let caller = signed(&request)?;
             let clinic = named_clinic(&request)?;
             let grant = authenticator(&request)?
-                .grant(&caller.identity, clinic, &caller.origin)
+                .grant(caller.origin.clone(), caller.identity, clinic)
                 .await?
                 .ok_or(ProblemCode::NoClinicAccess)?;
-            request.extensions_mut().insert(LoggedClinic(clinic));
+            tracing::Span::current().record("acolhe.clinic_id", tracing::field::display(clinic));
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the one legal site: the identity is verified and the membership resolved"

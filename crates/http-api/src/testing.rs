@@ -14,7 +14,10 @@ use kernel::{
     SessionId, StoreError, Toolkit,
 };
 
-use crate::tenant::{Authenticator, Identity, InvalidToken};
+use clinics::error::InvalidToken;
+use clinics::user::Identity;
+
+use crate::tenant::Authenticator;
 use crate::{Api, ApiHooks, ApiSettings};
 
 /// A clock that stands still, counted randomness, and keys that only tell inputs apart.
@@ -89,9 +92,9 @@ impl Authenticator for OneClinic {
 
     async fn grant(
         &self,
-        identity: &Identity,
+        _: Origin,
+        identity: Identity,
         clinic: ClinicId,
-        _: &Origin,
     ) -> Result<Option<Grant>, StoreError> {
         Ok((clinic == self.clinic).then_some(Grant {
             clinic,

@@ -71,6 +71,7 @@ pub enum Shape {
 
 /// All there is, in the order of the alphabet: looked up by bisection.
 pub const FIELDS: &[(&str, Shape)] = &[
+    ("acolhe.caller_request_id", Shape::Id),
     ("acolhe.channel_id", Shape::Id),
     (CLINIC_ID, Shape::Id),
     ("acolhe.endpoint_id", Shape::Id),
