@@ -20,7 +20,7 @@ pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
 /// The route's pattern (`/api/v1/contacts/{id}`), never the path; [`ROUTE_UNMATCHED`] if there is
 /// none, or the cardinality is the callers'.
 pub const HTTP_ROUTE: &str = "http.route";
-/// The answer's status. Record it `as i64`.
+/// The answer's status.
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 /// `http` or `https`.
 pub const URL_SCHEME: &str = "url.scheme";
@@ -62,8 +62,8 @@ pub enum Shape {
     /// A name of the source code's or of a protocol's: at most 128 of `A-Z a-z 0-9 _ . : / { } [ ] *
     /// -` and space, without a run of eight digits (a telephone number has ten).
     Word,
-    /// A number; a whole one stays whole. One that arrives as decimal digits in a text is made a number again,
-    /// because `tracing` hands a `u64` or a `u16` to span exporters as text.
+    /// A number; a whole one stays whole. Decimal digits that arrive as text (`%count`) are made
+    /// a number again.
     Number,
     /// Free text, scrubbed and cut at [`MAX_TEXT`] bytes.
     Text,
@@ -148,17 +148,28 @@ pub fn shape_of(key: &str) -> Option<Shape> {
         .map(|(_, shape)| *shape)
 }
 
+impl Shape {
+    /// Whether a text has the shape as it stands.
+    pub(crate) fn holds(self, text: &str) -> bool {
+        match self {
+            Self::Id => is_id(text),
+            Self::Word => is_word(text),
+            Self::Number => text.parse::<i64>().is_ok(),
+            Self::Text => true,
+        }
+    }
+}
+
 /// The value as it may leave, or `None` if it has not the shape.
 pub(crate) fn admit(shape: Shape, value: FieldValue) -> Option<FieldValue> {
     match (shape, value) {
-        (Shape::Id, FieldValue::Text(text)) if is_id(&text) => Some(FieldValue::Text(text)),
-        (Shape::Word, FieldValue::Text(text)) if is_word(&text) => Some(FieldValue::Text(text)),
-        (Shape::Number, value @ (FieldValue::Int(_) | FieldValue::Float(_))) => Some(value),
         (Shape::Number, FieldValue::Text(text)) => text.parse().ok().map(FieldValue::Int),
+        (Shape::Number, number) => Some(number),
         (Shape::Text, FieldValue::Text(text)) => Some(FieldValue::Text(match scrub(&text) {
             Cow::Borrowed(whole) if whole.len() == text.len() => text,
             other => other.into_owned(),
         })),
+        (_, FieldValue::Text(text)) if shape.holds(&text) => Some(FieldValue::Text(text)),
         _ => None,
     }
 }

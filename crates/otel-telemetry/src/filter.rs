@@ -10,10 +10,8 @@
 //!   export would be the next export's content.
 
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::Interest;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, Filter};
 
 use crate::settings::TelemetryError;
 
@@ -55,8 +53,8 @@ pub(crate) fn is_export_stack(target: &str) -> bool {
     EXPORT_STACK.iter().any(|prefix| target.starts_with(prefix))
 }
 
-/// Events by the operator's filter, spans from `info` upward. The same for stderr and for OTLP,
-/// and independent of the sampler.
+/// Events by the operator's filter; spans from `info` upward, none of a quiet target. The same for
+/// stderr and for OTLP, and independent of the sampler.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     events: Targets,
@@ -94,36 +92,18 @@ impl Seen {
         Ok(Self { events, max })
     }
 
-    fn sees(&self, metadata: &Metadata<'_>) -> bool {
+    /// The least severe level that anything is seen at.
+    pub(crate) fn max(&self) -> LevelFilter {
+        self.max
+    }
+
+    pub(crate) fn sees(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.is_span() {
-            spans(metadata)
+            *metadata.level() <= Level::INFO && !is_quiet(metadata.target())
         } else {
             self.events
                 .would_enable(metadata.target(), metadata.level())
         }
-    }
-}
-
-/// Whether a span is made: from `info` upward, none of a quiet target.
-pub(crate) fn spans(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && *metadata.level() <= Level::INFO && !is_quiet(metadata.target())
-}
-
-impl<S> Filter<S> for Seen {
-    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.sees(metadata)
-    }
-
-    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.sees(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.max)
     }
 }
 

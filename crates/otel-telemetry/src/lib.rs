@@ -11,22 +11,22 @@
 //!
 //! Sampling is decided by the trace's first span ([`TelemetrySettings::sampling_ratio`]) and
 //! followed by its children. Log records are never sampled, and carry the trace id all the same.
+//! Nothing is forwarded to those whom we call: no propagator is installed, and no baggage exists.
 //!
 //! # Traps
 //!
-//! - **Numbers.** `tracing_opentelemetry` exports a `u64`, `u16` or `usize` as text (`"200"`).
-//!   Record `as i64`; [`fields::Shape::Number`] mends what is forgotten.
 //! - **`#[instrument]`** makes every argument an attribute. Only ever `#[instrument(skip_all)]`.
-//! - **`otel.name` and `otel.kind`** are read when a span is made; recorded after it was entered,
-//!   they are ignored without a word. The route's pattern must be known before the span is.
 //! - **A message is free text.** `error!("could not book {name}")` passes every list. Messages are
 //!   constants; what varies is a field.
-//! - **Links and parents.** `set_parent` works only before a span is entered; `add_link`
-//!   ([`trace::link_remote_parent`]) any time.
+//! - **Eager formatting.** `otel.name = format!(…)` is paid by unsampled requests as well;
+//!   `otel.name = %format_args!(…)` by sampled ones only.
+//! - **Absent fields.** A field that is recorded later must be named when the span is made
+//!   (`= tracing::field::Empty`), or `record` does nothing, without a word.
+//! - **OpenTelemetry's own API** sees no current span here: spans are made with `tracing`.
 //! - **Blocking.** The exporters work on threads of their own, with reqwest's blocking client,
-//!   which must not be *used* on an async worker; building it (opentelemetry-otlp does that on a
-//!   thread) and dropping it there is harmless, which a test holds. [`Telemetry::shutdown`] blocks
-//!   until the collector answered: never on an async worker.
+//!   which panics where it is built or *used* on an async worker; opentelemetry-otlp builds it on a
+//!   thread, and dropping it anywhere is harmless, which a test holds. [`Telemetry::shutdown`]
+//!   blocks until the collector answered: never on an async worker.
 //! - **Environment.** opentelemetry reads `OTEL_EXPORTER_OTLP_HEADERS` (credentials for a
 //!   collector), `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_*` and `OTEL_BLRP_*` by itself, and reqwest
 //!   `HTTP_PROXY`. What [`TelemetrySettings`] names wins over the environment.
@@ -34,10 +34,11 @@
 
 #![warn(missing_docs)]
 
+mod dropped;
 pub mod fields;
 pub mod filter;
-mod logs;
-mod redaction;
+mod lines;
+mod observer;
 mod settings;
 #[cfg(feature = "test-sink")]
 pub mod sink;
@@ -45,6 +46,6 @@ pub mod spans;
 mod telemetry;
 pub mod trace;
 
-pub use logs::CONTEXT;
+pub use observer::CONTEXT;
 pub use settings::{LogFormat, OtlpProtocol, TelemetryError, TelemetrySettings, UnknownChoice};
 pub use telemetry::{ShutdownError, Telemetry};

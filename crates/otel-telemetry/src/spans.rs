@@ -9,7 +9,7 @@
 //! let route = route.unwrap_or("unmatched");
 //! let span = tracing::info_span!(
 //!     "http.request",
-//!     otel.name = format!("{method} {route}"),
+//!     otel.name = %format_args!("{method} {route}"),
 //!     otel.kind = "server",
 //!     otel.status_code = tracing::field::Empty,
 //!     http.request.method = method,

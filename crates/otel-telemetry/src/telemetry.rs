@@ -5,26 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry::logs::LoggerProvider as _;
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{
     ExporterBuildError, LogExporter, Protocol, SpanExporter, WithExportConfig as _,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, RandomIdGenerator, Sampler, SpanProcessor as _,
+};
 use tracing::Dispatch;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::filter::{self, Seen};
-use crate::logs::{LineSink, LogLayer, Output};
-use crate::redaction::{Dropped, Redacting};
+use crate::dropped::Dropped;
+use crate::filter::Seen;
+use crate::lines::{LineSink, Output};
+use crate::observer::{Observer, Spans};
 use crate::settings::{OtlpProtocol, TelemetryError, TelemetrySettings, checked_endpoint};
 
 /// One export, its retries included, takes no longer. A collector that hangs costs the exporter's
@@ -37,8 +35,8 @@ const SCOPE: &str = "acolhe";
 /// A running pipeline. Keep it until the process ends, then call [`shutdown`](Self::shutdown).
 #[derive(Debug)]
 pub struct Telemetry {
-    traces: Option<SdkTracerProvider>,
-    logs: Option<SdkLoggerProvider>,
+    spans: Option<Arc<BatchSpanProcessor>>,
+    records: Option<SdkLoggerProvider>,
     grpc: Option<tokio::runtime::Runtime>,
     dropped: Arc<Dropped>,
     closed: Arc<AtomicBool>,
@@ -60,8 +58,6 @@ impl Telemetry {
         dispatch
             .try_init()
             .map_err(|_| TelemetryError::AlreadyInstalled)?;
-        // W3C Trace Context alone. A baggage propagator would forward whatever a caller put there.
-        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         Ok(telemetry)
     }
 
@@ -86,8 +82,8 @@ impl Telemetry {
         let output = Arc::new(output);
         let dropped = Arc::new(Dropped::new(Arc::clone(&output)));
         let mut telemetry = Self {
-            traces: None,
-            logs: None,
+            spans: None,
+            records: None,
             grpc: None,
             dropped: Arc::clone(&dropped),
             closed: Arc::default(),
@@ -95,26 +91,23 @@ impl Telemetry {
         if let Some(endpoint) = &settings.otlp_endpoint {
             telemetry.export(settings, checked_endpoint(endpoint)?)?;
         }
-        let logs = LogLayer {
+        let observer = Observer {
+            seen,
             output,
-            otlp: telemetry.logs.as_ref().map(|logs| logs.logger(SCOPE)),
-            closed: Arc::clone(&telemetry.closed),
             dropped,
+            spans: telemetry.spans.as_ref().map(|processor| Spans {
+                processor: Arc::clone(processor),
+                sampler: Sampler::TraceIdRatioBased(settings.sampling_ratio),
+                scope: InstrumentationScope::builder(SCOPE).build(),
+                ids: RandomIdGenerator::default(),
+            }),
+            records: telemetry
+                .records
+                .as_ref()
+                .map(|records| records.logger(SCOPE)),
+            closed: Arc::clone(&telemetry.closed),
         };
-        let traces = telemetry.traces.as_ref().map(|traces| {
-            tracing_opentelemetry::layer()
-                .with_tracer(traces.tracer(SCOPE))
-                // Paths of source files, threads and poll times say little and cost much.
-                .with_location(false)
-                .with_target(false)
-                .with_threads(false)
-                .with_tracked_inactivity(false)
-                // Spans alone: events are log records, not span events as well.
-                .with_filter(filter_fn(filter::spans).with_max_level_hint(LevelFilter::INFO))
-        });
-        let subscriber = tracing_subscriber::registry()
-            .with(traces)
-            .with(logs.with_filter(seen));
+        let subscriber = tracing_subscriber::registry().with(observer);
         Ok((Dispatch::new(subscriber), telemetry))
     }
 
@@ -147,17 +140,10 @@ impl Telemetry {
                 settings.service_version.clone(),
             ))
             .build();
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
-            settings.sampling_ratio,
-        )));
-        self.traces = Some(
-            SdkTracerProvider::builder()
-                .with_resource(resource.clone())
-                .with_sampler(sampler)
-                .with_batch_exporter(Redacting::new(spans, Arc::clone(&self.dropped)))
-                .build(),
-        );
-        self.logs = Some(
+        let mut processor = BatchSpanProcessor::builder(spans).build();
+        processor.set_resource(&resource);
+        self.spans = Some(Arc::new(processor));
+        self.records = Some(
             SdkLoggerProvider::builder()
                 .with_resource(resource)
                 .with_batch_exporter(records)
@@ -167,7 +153,8 @@ impl Telemetry {
     }
 
     /// The fields that were dropped since the start, and how often: not listed in
-    /// [`crate::fields`], or of another shape. Tests assert that there is none.
+    /// [`crate::fields`], or of another shape. Of spans, only sampled ones are looked at, so a test
+    /// that asserts there is none samples everything.
     pub fn dropped_fields(&self) -> BTreeMap<String, u64> {
         self.dropped.counts()
     }
@@ -177,26 +164,26 @@ impl Telemetry {
     ///
     /// Blocks. In async code call it where blocking is allowed (`web::block`, `spawn_blocking`),
     /// after the last request was answered. Lines still reach stderr afterwards. Dropping the
-    /// pipeline instead may block as well, for as long as its exporters need.
+    /// pipeline instead may block as well, and loses spans.
     pub fn shutdown(mut self, timeout: Duration) -> Result<(), ShutdownError> {
         self.closed.store(true, Ordering::Relaxed);
-        let traces = self.traces.take();
-        let logs = self.logs.take();
+        let spans = self.spans.take();
+        let records = self.records.take();
         // Both at once, or a collector that hangs would take the time twice.
-        let (traces, logs) = std::thread::scope(|scope| {
-            let logs =
-                scope.spawn(|| logs.map_or(Ok(()), |logs| logs.shutdown_with_timeout(timeout)));
-            let traces = traces.map_or(Ok(()), |traces| traces.shutdown_with_timeout(timeout));
-            (traces, logs.join())
+        let (spans, records) = std::thread::scope(|scope| {
+            let records = scope
+                .spawn(|| records.map_or(Ok(()), |records| records.shutdown_with_timeout(timeout)));
+            let spans = spans.map_or(Ok(()), |spans| spans.shutdown_with_timeout(timeout));
+            (spans, records.join())
         });
         let mut failures = Vec::new();
-        if let Err(error) = traces {
-            failures.push(format!("traces: {error}"));
+        if let Err(error) = spans {
+            failures.push(format!("spans: {error}"));
         }
-        match logs {
+        match records {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => failures.push(format!("logs: {error}")),
-            Err(_) => failures.push("logs: the exporter panicked".to_owned()),
+            Ok(Err(error)) => failures.push(format!("records: {error}")),
+            Err(_) => failures.push("records: the exporter panicked".to_owned()),
         }
         if failures.is_empty() {
             Ok(())

@@ -4,7 +4,10 @@
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::Registry;
+use tracing_subscriber::registry::LookupSpan as _;
+
+use crate::observer::Observed;
 
 /// The type of [`link_remote_parent`].
 pub type LinkRemoteParent = fn(&tracing::Span, Option<&str>);
@@ -22,9 +25,18 @@ pub fn link_remote_parent(span: &tracing::Span, traceparent: Option<&str>) {
     let Some(traceparent) = traceparent.filter(|header| header.len() <= MAX_TRACEPARENT) else {
         return;
     };
-    let remote = TraceContextPropagator::new().extract(&Header(traceparent));
-    // `add_link` passes over an invalid context.
-    span.add_link(remote.span().span_context().clone());
+    span.with_subscriber(|(id, dispatch)| {
+        if let Some(span) = dispatch
+            .downcast_ref::<Registry>()
+            .and_then(|all| all.span(id))
+            && let Some(observed) = span.extensions_mut().get_mut::<Observed>()
+        {
+            observed.link(|| {
+                let remote = TraceContextPropagator::new().extract(&Header(traceparent));
+                remote.span().span_context().clone()
+            });
+        }
+    });
 }
 
 /// The trace that the calling thread is in, 32 hex digits: what an error's `traceId` shows.
@@ -32,10 +44,11 @@ pub fn link_remote_parent(span: &tracing::Span, traceparent: Option<&str>) {
 /// `None` outside of every span, and when no collector is configured. There is an id, and log
 /// records carry it, whether or not the trace is sampled.
 pub fn current_trace_id() -> Option<String> {
-    opentelemetry::Context::map_current(|cx| {
-        let span = cx.span();
-        let context = span.span_context();
-        context.is_valid().then(|| context.trace_id().to_string())
+    tracing::dispatcher::get_default(|dispatch| {
+        let current = dispatch.current_span();
+        let span = dispatch.downcast_ref::<Registry>()?.span(current.id()?)?;
+        let trace = span.extensions().get::<Observed>()?.trace?;
+        Some(trace.id.to_string())
     })
 }
 

@@ -110,30 +110,124 @@ fn a_server_error_marks_the_span_and_a_client_error_does_not() {
 }
 
 #[test]
-fn a_number_recorded_as_u16_arrives_as_a_number() {
+fn a_number_arrives_as_a_number_however_it_was_recorded() {
     let watched = Watched::new(|_| {});
     watched.during(|| {
         let span = request_span!("GET", "/health");
         span.in_scope(|| span.record("http.response.status_code", 204_u16));
+        tracing::info_span!("step", count = u64::MAX, attempt = %7);
     });
     let (sink, _) = watched.finish();
     let span = named(&sink, "GET /health");
     assert_eq!(span.attributes["http.response.status_code"], json!(204));
+    let step = named(&sink, "step");
+    assert_eq!(step.attributes["count"], json!(i64::MAX));
+    assert_eq!(step.attributes["attempt"], json!(7));
 }
 
 #[test]
-fn the_name_of_a_span_that_was_entered_cannot_change() {
+fn a_span_can_be_named_until_it_ends() {
     let watched = Watched::new(|_| {});
     watched.during(|| {
         let span = tracing::info_span!("http.request", otel.name = tracing::field::Empty);
-        let early = tracing::info_span!("http.request", otel.name = tracing::field::Empty);
-        early.record("otel.name", "early");
-        early.in_scope(|| {});
         span.in_scope(|| span.record("otel.name", "late"));
     });
     let (sink, _) = watched.finish();
-    named(&sink, "early");
-    named(&sink, "http.request");
+    named(&sink, "late");
+}
+
+#[test]
+fn the_last_value_of_a_field_wins() {
+    let watched = Watched::new(|_| {});
+    watched.during(|| {
+        let span = tracing::info_span!("step", attempt = 1_i64);
+        span.record("attempt", 2_i64);
+    });
+    let (sink, _) = watched.finish();
+    let span = named(&sink, "step");
+    assert_eq!(span.attributes["attempt"], 2);
+    assert_eq!(span.json.matches("\"attempt\"").count(), 1);
+}
+
+#[test]
+fn an_explicit_parent_is_the_parent_and_an_explicit_root_has_none() {
+    let watched = Watched::new(|_| {});
+    watched.during(|| {
+        let first = tracing::info_span!("first");
+        let second = tracing::info_span!("second");
+        second.in_scope(|| {
+            tracing::info_span!(parent: &first, "child");
+            tracing::info_span!(parent: None, "alone");
+        });
+    });
+    let (sink, _) = watched.finish();
+    let (first, child) = (named(&sink, "first"), named(&sink, "child"));
+    assert_eq!(
+        (child.parent_span_id, child.trace_id),
+        (first.span_id, first.trace_id)
+    );
+    assert_eq!(named(&sink, "alone").parent_span_id, "");
+}
+
+#[test]
+fn the_innermost_context_is_inherited_and_too_long_a_route_is_not() {
+    let watched = Watched::new(|_| {});
+    watched.during(|| {
+        let outer = tracing::info_span!(
+            "outer",
+            acolhe.clinic_id = REQUEST,
+            acolhe.request_id = REQUEST
+        );
+        outer.in_scope(|| {
+            let route = "/a".repeat(60);
+            tracing::info_span!("inner", acolhe.clinic_id = CLINIC, http.route = route)
+                .in_scope(|| tracing::info!("said"));
+        });
+    });
+    let (sink, _) = watched.finish();
+    let log = &sink.logs()[0];
+    assert_eq!(log.attributes["acolhe.clinic_id"], CLINIC);
+    assert_eq!(log.attributes["acolhe.request_id"], REQUEST);
+    assert!(!log.attributes.contains_key("http.route"));
+    assert_eq!(log.span_id, named(&sink, "inner").span_id);
+}
+
+#[test]
+fn a_future_that_moves_between_threads_keeps_its_span() {
+    use tracing::Instrument as _;
+    use tracing::instrument::WithSubscriber as _;
+    let watched = Watched::new(|_| {});
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let work = async {
+        let both = (0..2).map(|_| {
+            let task = async {
+                tokio::task::yield_now().await;
+                tracing::info_span!("db.contacts.find").in_scope(current_trace_id)
+            };
+            let task = task.instrument(tracing::info_span!("request"));
+            tokio::spawn(task.with_current_subscriber())
+        });
+        for task in both.collect::<Vec<_>>() {
+            assert!(task.await.unwrap().is_some());
+        }
+    };
+    runtime.block_on(work.with_subscriber(watched.dispatch.clone()));
+    let (sink, _) = watched.finish();
+    let spans = sink.spans();
+    for query in spans.iter().filter(|span| span.name == "db.contacts.find") {
+        let request = spans
+            .iter()
+            .find(|span| span.span_id == query.parent_span_id)
+            .unwrap();
+        assert_eq!(
+            (request.name.as_str(), &request.trace_id),
+            ("request", &query.trace_id)
+        );
+    }
+    assert_eq!(spans.len(), 4);
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! The process-wide form, in a process of its own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use opentelemetry::trace::TraceContextExt as _;
 use otel_telemetry::sink::Sink;
 use otel_telemetry::{Telemetry, TelemetryError, TelemetrySettings};
 
 #[test]
-fn the_process_is_observed_once_in_every_thread_and_forwards_no_baggage() {
+fn the_process_is_observed_once_in_every_thread() {
     let sink = Sink::start().unwrap();
     let settings = TelemetrySettings {
         otlp_endpoint: Some(sink.endpoint()),
@@ -29,23 +27,8 @@ fn the_process_is_observed_once_in_every_thread_and_forwards_no_baggage() {
     log::warn!(target: "actix_server", "through log");
     log::debug!(target: "tokio_postgres::query", "executing statement with parameters: [Maria]");
 
-    let mut carried = HashMap::new();
-    let span = tracing::info_span!("outgoing");
-    span.in_scope(|| {
-        use opentelemetry::baggage::BaggageExt as _;
-        let cx = opentelemetry::Context::current()
-            .with_baggage([opentelemetry::KeyValue::new("clinic", "one")]);
-        assert!(cx.span().span_context().is_valid());
-        opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&cx, &mut carried));
-    });
-    drop(span);
-    assert!(
-        carried.contains_key("traceparent") && !carried.contains_key("baggage"),
-        "{carried:?}"
-    );
-
     telemetry.shutdown(Duration::from_secs(10)).unwrap();
-    assert_eq!(sink.spans().len(), 2);
+    assert_eq!(sink.spans().len(), 1);
     let logs = sink.logs();
     let mut bodies: Vec<_> = logs.iter().map(|log| log.body.as_str()).collect();
     // A batch is grouped by target, in no order.

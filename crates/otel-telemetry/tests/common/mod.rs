@@ -72,7 +72,7 @@ macro_rules! request_span {
     ($method:expr, $route:expr) => {
         tracing::info_span!(
             "http.request",
-            otel.name = format!("{} {}", $method, $route),
+            otel.name = %format_args!("{} {}", $method, $route),
             otel.kind = "server",
             otel.status_code = tracing::field::Empty,
             http.request.method = $method,
