@@ -66,6 +66,11 @@ impl<'c> Batch<'c> {
             .push(sent(self.pg, crate::outbox::insert(self.cx, event)));
     }
 
+    /// Whether there is something for the sequencer to move once this has committed.
+    pub(crate) const fn emits(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Sends everything behind `before` and before `after`, reads every answer, and gives the
     /// statements' row counts; the first failure otherwise.
     pub(crate) async fn send(

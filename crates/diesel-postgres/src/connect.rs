@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{from_connect, unavailable};
@@ -76,24 +76,7 @@ impl Connector {
 
     /// Opens a connection; its task runs on the present runtime.
     pub(crate) async fn connect(&self) -> Result<Conn, StoreError> {
-        let (client, closed) = match &self.tls {
-            Some(tls) => {
-                let (client, connection) = self
-                    .config
-                    .connect(tls.clone())
-                    .await
-                    .map_err(|e| from_connect(&e))?;
-                (client, drive(connection))
-            }
-            None => {
-                let (client, connection) = self
-                    .config
-                    .connect(NoTls)
-                    .await
-                    .map_err(|e| from_connect(&e))?;
-                (client, drive(connection))
-            }
-        };
+        let (client, closed) = self.dial().await.map_err(|e| from_connect(&e))?;
         let pg = AsyncPgConnection::try_from(client)
             .await
             .map_err(|_| unavailable("the connection could not be set up"))?;
@@ -101,6 +84,25 @@ impl Connector {
             pg,
             closed,
             idle_since: Instant::now(),
+        })
+    }
+
+    /// Opens a bare connection, for what runs outside the pool: migrations, the sequencer. It
+    /// ends when the client is dropped.
+    pub(crate) async fn client(&self) -> Result<Client, tokio_postgres::Error> {
+        Ok(self.dial().await?.0)
+    }
+
+    async fn dial(&self) -> Result<(Client, Arc<AtomicBool>), tokio_postgres::Error> {
+        Ok(match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                (client, drive(connection))
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                (client, drive(connection))
+            }
         })
     }
 }

@@ -13,6 +13,7 @@ pub use crate::connect::AddressError;
 use crate::connect::Connector;
 use crate::error::failed;
 use crate::pool::{Lane, Lease, Shard, keep_house};
+use crate::sequencer::SequencerSignal;
 
 /// How many connections there are and how long things may take.
 #[derive(Clone)]
@@ -74,6 +75,7 @@ struct Pool {
     settings: PoolSettings,
     connector: Arc<Connector>,
     shards: Mutex<Vec<Arc<Shard>>>,
+    signal: SequencerSignal,
 }
 
 /// What a thread remembers of where it found its shard last.
@@ -98,6 +100,7 @@ impl Database {
             id: NEXT_POOL.fetch_add(1, Ordering::Relaxed),
             connector: Arc::new(connector),
             shards: Mutex::new(Vec::new()),
+            signal: SequencerSignal::default(),
             settings,
         };
         let least = 2 * (pool.settings.shards.max(1) + 1);
@@ -122,6 +125,16 @@ impl Database {
             pool: Arc::clone(&self.pool),
             lane: Lane::Jobs,
         }
+    }
+
+    /// Given whenever events were committed through this database: wakes this node's sequencer.
+    pub fn sequencer_signal(&self) -> SequencerSignal {
+        self.pool.signal.clone()
+    }
+
+    /// Says that events were committed.
+    pub(crate) fn committed_events(&self) {
+        self.pool.signal.wake();
     }
 
     /// From which duration on a query is slow.

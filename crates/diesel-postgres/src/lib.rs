@@ -25,7 +25,6 @@ pub mod audit;
 mod batch;
 mod connect;
 pub mod database;
-mod direct;
 pub mod error;
 pub mod jobs;
 pub mod migrations;
@@ -38,7 +37,7 @@ pub mod statement;
 pub mod tenant;
 
 pub use batch::Batch;
-pub use database::{Database, PoolSettings};
+pub use database::{AddressError, Database, PoolSettings};
 pub use error::{DatabaseFailure, StoreErrorExt};
 pub use name::QueryName;
 pub use statement::TenantSelect;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use crate::direct;
+use crate::connect::{AddressError, Connector};
 
 /// One embedded migration.
 #[derive(Debug)]
@@ -52,9 +52,15 @@ const LOCK: i64 = 4_711_003;
 /// How long one runner waits for another to finish.
 const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long to wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
 /// Migrations could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
+    /// The address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// No connection, or it broke: of the migration that was running, nothing was applied if it
     /// runs in a transaction.
     #[error("the database cannot be reached")]
@@ -232,10 +238,10 @@ async fn step(
 }
 
 async fn client(url: &str) -> Result<Client, MigrateError> {
-    let (client, connection) = direct::open(url).await.map_err(MigrateError::Unreachable)?;
-    // Ends when the client is dropped; its errors reach whoever awaits an answer.
-    tokio::spawn(connection);
-    Ok(client)
+    Connector::new(url, CONNECT_WITHIN)?
+        .client()
+        .await
+        .map_err(MigrateError::Unreachable)
 }
 
 /// A connection that holds the lock, with the list of applied migrations in place.

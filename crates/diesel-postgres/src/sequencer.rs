@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Statement};
 
-use crate::direct;
+use crate::connect::{AddressError, Connector};
 use progress::{Ask, Batch, Progress};
 
 /// Held by the session of the sequencer that leads. (`sec.sequence_events` locks 4711002.)
@@ -123,27 +123,30 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Starts on the present runtime, woken by `signal`. Connects, and connects anew, by itself.
+    /// Starts on the present runtime, woken by `signal`. Connects, and connects anew, by itself;
+    /// an address that cannot be read is all that is refused.
     pub fn start(
         settings: SequencerSettings,
         clock: Arc<dyn Clock>,
         signal: SequencerSignal,
-    ) -> Self {
+    ) -> Result<Self, AddressError> {
+        let connector = Connector::new(&settings.url, ANSWER_WITHIN)?;
         let (state_sender, state) = watch::channel(SequencerState::Disconnected);
         let (stop, stopped) = watch::channel(false);
         let worker = Worker {
             settings,
+            connector,
             clock,
             signal: signal.clone(),
             state: state_sender,
             stopped,
         };
-        Self {
+        Ok(Self {
             signal,
             state,
             stop,
             task: tokio::spawn(worker.run()),
-        }
+        })
     }
 
     /// What wakes it.
@@ -182,6 +185,7 @@ enum Broken {
 
 struct Worker {
     settings: SequencerSettings,
+    connector: Connector,
     clock: Arc<dyn Clock>,
     signal: SequencerSignal,
     state: watch::Sender<SequencerState>,
@@ -216,9 +220,7 @@ impl Worker {
 
     /// One connection, from its opening to its end. `Ok` when asked to stop.
     async fn session(&mut self, back_off: &mut Duration) -> Result<(), Broken> {
-        let (client, connection) = in_time(direct::open(&self.settings.url)).await?;
-        // Ends with the client; its errors reach whoever awaits an answer.
-        tokio::spawn(connection);
+        let client = in_time(self.connector.client()).await?;
         // A leader whose machine is gone must lose its lock soon, not when TCP gives up.
         in_time(client.batch_execute(
             "SET application_name = 'acolhe-sequencer'; SET tcp_keepalives_idle = 5;

@@ -123,19 +123,24 @@ impl Database {
         name.observe(Some(clinic), self.slow_query(), async {
             let lease = self.lease().await?;
             let pg = &lease.conn()?.pg;
-            let answers = {
+            let (emits, answers) = {
                 let mut batch = Batch::new(pg, cx);
                 fill(&mut batch);
                 let set = SetTenant {
                     clinic: clinic.into(),
                 };
-                batch.send(
+                let emits = batch.emits();
+                let answers = batch.send(
                     vec![sent(pg, Begin {}), sent(pg, set)],
                     Some(sent(pg, Commit {})),
-                )
+                );
+                (emits, answers)
             };
             let answers = answers.await;
             lease.finish();
+            if emits && answers.is_ok() {
+                self.committed_events();
+            }
             answers
         })
         .await
@@ -165,9 +170,16 @@ impl Database {
                 let (begun, set, result) =
                     join3(sent(pg, Begin {}), sent(pg, set), work(&tx)).await;
                 let started = begun.and(set).map_err(from_diesel);
-                let Closed { clean, result } = tx.close(started, result).await;
+                let Closed {
+                    clean,
+                    emitted,
+                    result,
+                } = tx.close(started, result).await;
                 if clean {
                     lease.finish();
+                }
+                if emitted {
+                    self.committed_events();
                 }
                 result
             })
@@ -253,6 +265,8 @@ pub struct Tx<'c> {
 /// How a unit ended, and whether its connection may be used again.
 struct Closed<T, E> {
     clean: bool,
+    /// Whether it committed events.
+    emitted: bool,
     result: Result<T, Ended<E>>,
 }
 
@@ -421,15 +435,18 @@ impl<'c> Tx<'c> {
                     .last
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner);
+                let emits = last.emits();
                 let committed = last.send(Vec::new(), Some(sent(self.pg, Commit {}))).await;
                 Closed {
                     // A failed transaction was ended by COMMIT all the same.
                     clean: true,
+                    emitted: emits && committed.is_ok(),
                     result: committed.map(|_| value).map_err(Ended::Store),
                 }
             }
             Err(ended) => Closed {
                 clean: idle && sent(self.pg, Rollback {}).await.is_ok(),
+                emitted: false,
                 result: Err(ended),
             },
         }
