@@ -24,6 +24,7 @@
 pub mod audit;
 mod batch;
 mod connect;
+pub mod contacts;
 pub mod database;
 pub mod error;
 pub mod jobs;

@@ -3,12 +3,15 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::health;
+use crate::{contacts, health};
 
 /// Adds every route of the API.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.configure(health::routes);
+    config.configure(contacts::routes).configure(health::routes);
 }
 
 /// The tags of the OpenAPI document, in its order: each group of routes with what it is.
-pub const TAGS: &[(&str, &str)] = &[("health", "Whether the server lives and can work.")];
+pub const TAGS: &[(&str, &str)] = &[
+    ("contacts", "The people the clinic deals with."),
+    ("health", "Whether the server lives and can work."),
+];

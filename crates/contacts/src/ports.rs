@@ -1,0 +1,71 @@
+//! What the contacts domain needs from outside.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kernel::{AuditEntry, ContactId, Event, StoreError, TenantContext};
+
+use crate::contact::{Contact, ContactPatch, ContactSummary, NewContact};
+use crate::error::{ArchiveContactError, CreateContactError, UpdateContactError};
+use crate::list::ContactQuery;
+
+/// What an act leaves behind beside its effect, committed with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trace {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The audit entry.
+    pub audit: AuditEntry,
+    /// The event.
+    pub event: Event,
+}
+
+/// Where contacts are kept. Every method is one atomic use case, scoped to `cx`'s clinic.
+#[async_trait]
+pub trait ContactStore: Send + Sync {
+    /// Keeps a new contact with its identities, tags and search tokens.
+    async fn create(
+        &self,
+        cx: &TenantContext,
+        new: NewContact,
+        trace: Trace,
+    ) -> Result<Contact, CreateContactError>;
+
+    /// `None` when absent *or* another clinic's. A merged contact is found, and says into whom.
+    async fn find(&self, cx: &TenantContext, id: ContactId) -> Result<Option<Contact>, StoreError>;
+
+    /// Changes a contact whose version is `expected` (any, when `None`).
+    async fn update(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+        expected: Option<i64>,
+        patch: ContactPatch,
+        trace: Trace,
+    ) -> Result<Contact, UpdateContactError>;
+
+    /// Archives a contact. One that is archived already stays as it is, without a trace.
+    async fn archive(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+        expected: Option<i64>,
+        trace: Trace,
+    ) -> Result<Contact, ArchiveContactError>;
+
+    /// Restores an archived contact to the status it had. One that is not archived stays as it
+    /// is, without a trace.
+    async fn restore(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+        expected: Option<i64>,
+        trace: Trace,
+    ) -> Result<Contact, ArchiveContactError>;
+
+    /// Rows in the asked order, at most `query.rows`. Merged contacts are left out.
+    async fn list(
+        &self,
+        cx: &TenantContext,
+        query: &ContactQuery,
+    ) -> Result<Vec<ContactSummary>, StoreError>;
+}

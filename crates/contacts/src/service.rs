@@ -1,0 +1,342 @@
+//! What can be done with contacts, and by whom.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
+use kernel::document::Document;
+use kernel::text::PersonName;
+use kernel::{
+    Action, AuditEntry, ContactId, Denied, Event, Gate, Page, Resource, StoreError, TenantContext,
+    Toolkit, TypedId, UserId,
+};
+use serde_json::json;
+
+use crate::contact::{
+    Contact, ContactEmail, ContactPatch, ContactPhone, ContactStatus, ContactSummary, NewContact,
+    Notes, Source, Tags,
+};
+use crate::error::{
+    ArchiveContactError, CreateContactError, ListContactsError, UpdateContactError,
+};
+use crate::list::{ContactOrder, ContactQuery, ListContacts};
+use crate::ports::{ContactStore, Trace};
+
+/// A contact to create, as a caller gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateContact {
+    /// The name.
+    pub name: PersonName,
+    /// The social name.
+    pub social_name: Option<PersonName>,
+    /// The date of birth.
+    pub birth_date: Option<NaiveDate>,
+    /// CPF or CNPJ.
+    pub document: Option<Document>,
+    /// `lead` when not given.
+    pub status: Option<ContactStatus>,
+    /// `manual` when not given.
+    pub source: Option<Source>,
+    /// The user who looks after it.
+    pub owner: Option<UserId>,
+    /// Notes.
+    pub notes: Option<Notes>,
+    /// Tags.
+    pub tags: Tags,
+    /// Phones, the primary one first.
+    pub phones: Vec<ContactPhone>,
+    /// E-mails, the primary one first.
+    pub emails: Vec<ContactEmail>,
+}
+
+/// Contacts of a clinic.
+#[derive(Clone)]
+pub struct Contacts {
+    store: Arc<dyn ContactStore>,
+    gate: Gate,
+    tools: Toolkit,
+}
+
+impl Contacts {
+    /// The service over a store.
+    pub fn new(store: Arc<dyn ContactStore>, gate: Gate, tools: Toolkit) -> Self {
+        Self { store, gate, tools }
+    }
+
+    /// Creates a contact.
+    pub async fn create(
+        &self,
+        cx: &TenantContext,
+        contact: CreateContact,
+    ) -> Result<Contact, CreateContactError> {
+        self.gate
+            .authorize(cx, Action::ContactWrite, Resource::any("contact"))
+            .await?;
+        if contact.status == Some(ContactStatus::Archived) {
+            return Err(CreateContactError::ArchivedStatus);
+        }
+        if let Some((field, index)) = first_repeated(&contact.phones, &contact.emails) {
+            return Err(CreateContactError::Repeated { field, index });
+        }
+        let id: ContactId = self.tools.id();
+        let trace = self.trace("contact.create", "contact.created", id, 1);
+        let new = NewContact {
+            id,
+            name: contact.name,
+            social_name: contact.social_name,
+            birth_date: contact.birth_date,
+            document: contact.document,
+            status: contact.status.unwrap_or(ContactStatus::Lead),
+            source: contact.source.unwrap_or_else(Source::manual),
+            owner: contact.owner,
+            notes: contact.notes,
+            tags: contact.tags,
+            phones: contact.phones,
+            emails: contact.emails,
+            at: trace.at,
+        };
+        self.store.create(cx, new, trace).await
+    }
+
+    /// A contact; `None` when there is none that `cx` may see.
+    pub async fn read(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+    ) -> Result<Option<Contact>, ReadContactError> {
+        self.gate
+            .authorize(cx, Action::ContactRead, Resource::contact(id))
+            .await?;
+        Ok(self.store.find(cx, id).await?)
+    }
+
+    /// Changes a contact whose version is `expected`.
+    pub async fn update(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+        expected: Option<i64>,
+        patch: ContactPatch,
+    ) -> Result<Contact, UpdateContactError> {
+        self.gate
+            .authorize(cx, Action::ContactWrite, Resource::contact(id))
+            .await?;
+        if patch.status == Some(ContactStatus::Archived) {
+            return Err(UpdateContactError::ArchivedStatus);
+        }
+        let phones = patch.phones.as_deref().unwrap_or_default();
+        let emails = patch.emails.as_deref().unwrap_or_default();
+        if let Some((field, index)) = first_repeated(phones, emails) {
+            return Err(UpdateContactError::Repeated { field, index });
+        }
+        let mut trace = self.trace("contact.update", "contact.updated", id, 0);
+        for (field, value) in audited_values(&patch) {
+            trace.audit = trace.audit.changed(cx, &self.tools, field, &value);
+        }
+        self.store.update(cx, id, expected, patch, trace).await
+    }
+
+    /// Archives a contact; archiving it again changes nothing.
+    pub async fn archive(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+        expected: Option<i64>,
+    ) -> Result<Contact, ArchiveContactError> {
+        self.gate
+            .authorize(cx, Action::ContactArchive, Resource::contact(id))
+            .await?;
+        let trace = self.trace("contact.archive", "contact.archived", id, 0);
+        self.store.archive(cx, id, expected, trace).await
+    }
+
+    /// Restores an archived contact; restoring it again changes nothing.
+    pub async fn restore(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+        expected: Option<i64>,
+    ) -> Result<Contact, ArchiveContactError> {
+        self.gate
+            .authorize(cx, Action::ContactArchive, Resource::contact(id))
+            .await?;
+        let trace = self.trace("contact.restore", "contact.restored", id, 0);
+        self.store.restore(cx, id, expected, trace).await
+    }
+
+    /// A page of contacts.
+    pub async fn list(
+        &self,
+        cx: &TenantContext,
+        ask: ListContacts,
+    ) -> Result<Page<ContactSummary>, ListContactsError> {
+        self.gate
+            .authorize(cx, Action::ContactRead, Resource::any("contact"))
+            .await?;
+        let filter = ask.filter.canonical();
+        let list = ListIdentity {
+            list: "contacts",
+            sort: ask.order.name(),
+            filter: &filter,
+        };
+        let after = match &ask.cursor {
+            Some(cursor) => Some(open_cursor(cx, self.tools.keys(), &list, cursor)?),
+            None => None,
+        };
+        let query = ContactQuery {
+            filter: ask.filter,
+            order: ask.order,
+            rows: ask.limit.rows_to_fetch(),
+            after,
+            with_notes: ask.with_notes,
+        };
+        let mut items = self.store.list(cx, &query).await?;
+        let has_more = items.len() > ask.limit.rows();
+        items.truncate(ask.limit.rows());
+        let next_cursor = items
+            .last()
+            .filter(|_| has_more)
+            .map(|last| seal_cursor(cx, self.tools.keys(), &list, &position(ask.order, last)));
+        Ok(Page { items, next_cursor })
+    }
+
+    fn trace(
+        &self,
+        action: &'static str,
+        event: &'static str,
+        id: ContactId,
+        version: i64,
+    ) -> Trace {
+        let payload = if version > 0 {
+            json!({ "version": version })
+        } else {
+            json!({})
+        };
+        Trace {
+            at: self.tools.now(),
+            audit: AuditEntry::done(&self.tools, action, Resource::contact(id)),
+            event: Event::new(&self.tools, event, id, payload),
+        }
+    }
+}
+
+impl fmt::Debug for Contacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Contacts")
+    }
+}
+
+/// A contact could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadContactError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn position(order: ContactOrder, row: &ContactSummary) -> Position {
+    let instant = |at: DateTime<Utc>| SortValue::Instant(at);
+    let sort = match order {
+        ContactOrder::NewestFirst | ContactOrder::OldestFirst => instant(row.created_at),
+        ContactOrder::LatestChangeFirst | ContactOrder::EarliestChangeFirst => {
+            instant(row.updated_at)
+        }
+        ContactOrder::ByName | ContactOrder::ByNameDescending => {
+            SortValue::Text(row.name_key.expose().clone())
+        }
+    };
+    Position {
+        sort,
+        id: row.id.as_uuid(),
+        tie: None,
+    }
+}
+
+/// The first entry that repeats an earlier one, by what is matched and not by how it is written.
+fn first_repeated(
+    phones: &[ContactPhone],
+    emails: &[ContactEmail],
+) -> Option<(&'static str, usize)> {
+    let mut keys = HashSet::new();
+    let phone = phones
+        .iter()
+        .position(|entry| !keys.insert(entry.phone.canonical_key()));
+    if let Some(index) = phone {
+        return Some(("phones", index));
+    }
+    let mut addresses = HashSet::new();
+    let email = emails
+        .iter()
+        .position(|entry| !addresses.insert(entry.email.as_str()));
+    email.map(|index| ("emails", index))
+}
+
+/// The touched fields with the bytes that enter their keyed hash.
+fn audited_values(patch: &ContactPatch) -> Vec<(&'static str, Vec<u8>)> {
+    fn bytes(value: Option<&str>) -> Vec<u8> {
+        value.unwrap_or_default().as_bytes().to_vec()
+    }
+    let joined = |parts: Vec<&str>| parts.join("\n").into_bytes();
+    patch
+        .touched()
+        .into_iter()
+        .map(|field| {
+            let value = match field {
+                "name" => bytes(patch.name.as_ref().map(PersonName::as_str)),
+                "socialName" => bytes(
+                    patch
+                        .social_name
+                        .as_update()
+                        .flatten()
+                        .map(PersonName::as_str),
+                ),
+                "birthDate" => patch
+                    .birth_date
+                    .as_update()
+                    .flatten()
+                    .map(|date| date.to_string().into_bytes())
+                    .unwrap_or_default(),
+                "document" => bytes(patch.document.as_update().flatten().map(Document::as_str)),
+                "status" => bytes(patch.status.map(ContactStatus::name)),
+                "source" => bytes(patch.source.as_ref().map(Source::as_str)),
+                "ownerId" => patch
+                    .owner
+                    .as_update()
+                    .flatten()
+                    .map(|owner| owner.as_uuid().as_bytes().to_vec())
+                    .unwrap_or_default(),
+                "notes" => bytes(patch.notes.as_update().flatten().map(Notes::expose)),
+                "tags" => joined(
+                    patch
+                        .tags
+                        .iter()
+                        .flat_map(Tags::iter)
+                        .map(super::contact::Tag::as_str)
+                        .collect(),
+                ),
+                "phones" => joined(
+                    patch
+                        .phones
+                        .iter()
+                        .flatten()
+                        .map(|entry| entry.phone.as_e164())
+                        .collect(),
+                ),
+                _ => joined(
+                    patch
+                        .emails
+                        .iter()
+                        .flatten()
+                        .map(|entry| entry.email.as_str())
+                        .collect(),
+                ),
+            };
+            (field, value)
+        })
+        .collect()
+}

@@ -1,0 +1,364 @@
+//! The handlers of `/contacts`.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, get, patch, post, web};
+use contacts::error::Taken;
+use contacts::{
+    ArchiveContactError, Contact, Contacts, CreateContactError, ListContactsError,
+    ReadContactError, UpdateContactError,
+};
+use kernel::{ContactId, TenantContext, Toolkit};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::answer::{ContactAnswer, ContactSchema, Fields, RowAnswer};
+use super::request::{
+    CreateContactRequest, ListContactsQuery, ReadContactQuery, UpdateContactRequest,
+};
+use crate::catalogue::ProblemCode;
+use crate::id::Id;
+use crate::problem::{Problem, ProblemDocument};
+use crate::{Body, EntityTag, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant};
+
+/// Adds the handlers of this file.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        .service(list)
+        .service(create)
+        .service(read)
+        .service(update)
+        .service(archive)
+        .service(restore);
+}
+
+fn tag(tools: &Toolkit, cx: &TenantContext, contact: &Contact, fields: Fields) -> EntityTag {
+    let view = fields.canonical();
+    EntityTag::of_record(tools, cx, "contact", contact.id, contact.version, &view)
+}
+
+/// The contact as it is after an act, with its new tag.
+fn answer(
+    mut response: actix_web::HttpResponseBuilder,
+    tools: &Toolkit,
+    cx: &TenantContext,
+    contact: Contact,
+) -> HttpResponse {
+    let fields = Fields::of_contact();
+    response
+        .insert_header((header::ETAG, tag(tools, cx, &contact, fields).to_string()))
+        .json(ContactAnswer { contact, fields })
+}
+
+/// List contacts
+///
+/// Newest first unless `sort` says otherwise, without the archived ones unless `status` names
+/// them. Filters are joined by *and*.
+#[utoipa::path(
+    operation_id = "contact_list",
+    tag = "contacts",
+    params(ListContactsQuery,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a page you have.")),
+    extensions(("x-permission" = json!("contact.read"))),
+    responses(
+        (status = 200, description = "A page of contacts.", body = PageAnswer<RowAnswer>,
+            headers(("ETag" = String, description = "Of this page.")),
+            example = json!({"data": [{
+                "id": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e", "name": "Helena Nakamura Dias",
+                "socialName": null, "birthDate": "1987-03-14", "status": "active",
+                "source": "instagram", "ownerId": null, "tags": ["retorno"],
+                "phoneNumber": "+5511987654321", "email": "helena@example.com",
+                "createdAt": "2026-11-03T12:30:00Z", "updatedAt": "2026-11-03T12:30:00Z",
+            }], "nextCursor": null, "hasMore": false})),
+        (status = 304, description = "The page is the one you have."),
+    )
+)]
+#[get("/contacts")]
+async fn list(
+    tenant: Tenant,
+    query: Query<ListContactsQuery>,
+    if_none_match: IfNoneMatch,
+    tools: web::Data<Toolkit>,
+    contacts: web::Data<Contacts>,
+) -> Result<HttpResponse, Problem> {
+    let (ask, fields) = query.into_inner().into_domain()?;
+    let page = contacts.list(&tenant, ask).await?;
+    let page = PageAnswer::of(page, |row| RowAnswer { row, fields });
+    if_none_match.answer_content(&tools, &tenant, &page)
+}
+
+/// Create a contact
+///
+/// A phone, e-mail or document that another contact of the clinic has is a 409 that names the
+/// field; `detail` tells that contact's id.
+#[utoipa::path(
+    operation_id = "contact_create",
+    tag = "contacts",
+    request_body(content = CreateContactRequest, example = json!({
+        "name": "Helena Nakamura Dias", "birthDate": "1987-03-14", "document": "111.444.777-35",
+        "status": "active", "source": "instagram", "tags": ["retorno"],
+        "phones": [{"value": "+5511987654321", "label": "celular"}],
+        "emails": [{"value": "helena@example.com"}],
+    })),
+    extensions(("x-permission" = json!("contact.write"))),
+    responses(
+        (status = 201, description = "The new contact.", body = ContactSchema,
+            headers(("ETag" = String, description = "Its version."),
+                ("Location" = String, description = "Where it is."))),
+        (status = 409, description = "Another contact has a phone, e-mail or the document.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "The owner is no member of the clinic, or an entry is repeated.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+#[post("/contacts")]
+async fn create(
+    tenant: Tenant,
+    body: Body<CreateContactRequest>,
+    tools: web::Data<Toolkit>,
+    contacts: web::Data<Contacts>,
+) -> Result<HttpResponse, Problem> {
+    let contact = contacts
+        .create(&tenant, body.into_inner().into_domain(tools.now())?)
+        .await?;
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, format!("/api/v1/contacts/{}", contact.id)));
+    Ok(answer(response, &tools, &tenant, contact))
+}
+
+/// Read a contact
+#[utoipa::path(
+    operation_id = "contact_read",
+    tag = "contacts",
+    params(ReadContactQuery,
+        ("id" = uuid::Uuid, Path, description = "The contact.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` you have.")),
+    extensions(("x-permission" = json!("contact.read"))),
+    responses(
+        (status = 200, description = "The contact.", body = ContactSchema,
+            headers(("ETag" = String, description = "Its version."))),
+        (status = 304, description = "It is as you have it."),
+    )
+)]
+#[get("/contacts/{id}")]
+async fn read(
+    tenant: Tenant,
+    id: Id<ContactId>,
+    query: Query<ReadContactQuery>,
+    if_none_match: IfNoneMatch,
+    tools: web::Data<Toolkit>,
+    contacts: web::Data<Contacts>,
+) -> Result<HttpResponse, Problem> {
+    let fields = match query.fields.as_deref() {
+        None => Fields::of_contact(),
+        Some(text) => Fields::parse_contact(text)
+            .map_err(|rule| Problem::invalid_query("fields", "unknown-value", rule.to_string()))?,
+    };
+    let contact = contacts
+        .read(&tenant, id.0)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let tag = tag(&tools, &tenant, &contact, fields);
+    Ok(if_none_match.answer(&tag, &ContactAnswer { contact, fields }))
+}
+
+/// Change a contact
+///
+/// What is not named stays, null empties a field, lists are replaced whole. Needs `If-Match`.
+/// An archived contact is restored first.
+#[utoipa::path(
+    operation_id = "contact_update",
+    tag = "contacts",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The contact.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-Match" = String, Header, description = "The `ETag` it was read with.")),
+    request_body(content = UpdateContactRequest, example = json!({
+        "status": "active", "notes": null, "tags": ["retorno", "convênio"],
+    })),
+    extensions(("x-permission" = json!("contact.write"))),
+    responses(
+        (status = 200, description = "The contact as it is now.", body = ContactSchema,
+            headers(("ETag" = String, description = "Its new version."))),
+        (status = 409, description = "It is archived, or another contact has a phone, e-mail or the \
+            document.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "The owner is no member of the clinic, or an entry is repeated.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+#[patch("/contacts/{id}")]
+async fn update(
+    tenant: Tenant,
+    id: Id<ContactId>,
+    if_match: IfMatch,
+    body: Body<UpdateContactRequest>,
+    tools: web::Data<Toolkit>,
+    contacts: web::Data<Contacts>,
+) -> Result<HttpResponse, Problem> {
+    let patch = body.into_inner().into_domain(tools.now())?;
+    // A caller who may not change it is told so, and the attempt is audited, by the service.
+    let expected = expected_version(&tenant, id.0, &if_match, &tools, &contacts).await?;
+    let contact = contacts.update(&tenant, id.0, expected, patch).await?;
+    Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
+}
+
+/// Archive a contact
+///
+/// It is no longer listed unless asked for. Archiving it again changes nothing.
+#[utoipa::path(
+    operation_id = "contact_archive",
+    tag = "contacts",
+    params(("id" = uuid::Uuid, Path, description = "The contact.",
+        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    extensions(("x-permission" = json!("contact.archive"))),
+    responses((status = 200, description = "The contact as it is now.", body = ContactSchema,
+        headers(("ETag" = String, description = "Its version."))))
+)]
+#[post("/contacts/{id}/archive")]
+async fn archive(
+    tenant: Tenant,
+    id: Id<ContactId>,
+    tools: web::Data<Toolkit>,
+    contacts: web::Data<Contacts>,
+) -> Result<HttpResponse, Problem> {
+    let contact = contacts.archive(&tenant, id.0, None).await?;
+    Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
+}
+
+/// Restore a contact
+///
+/// It gets the status back that it had before. Restoring it again changes nothing.
+#[utoipa::path(
+    operation_id = "contact_restore",
+    tag = "contacts",
+    params(("id" = uuid::Uuid, Path, description = "The contact.",
+        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    extensions(("x-permission" = json!("contact.archive"))),
+    responses((status = 200, description = "The contact as it is now.", body = ContactSchema,
+        headers(("ETag" = String, description = "Its version."))))
+)]
+#[post("/contacts/{id}/restore")]
+async fn restore(
+    tenant: Tenant,
+    id: Id<ContactId>,
+    tools: web::Data<Toolkit>,
+    contacts: web::Data<Contacts>,
+) -> Result<HttpResponse, Problem> {
+    let contact = contacts.restore(&tenant, id.0, None).await?;
+    Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
+}
+
+/// The version the caller has read, where `If-Match` names the present one.
+async fn expected_version(
+    cx: &TenantContext,
+    id: ContactId,
+    if_match: &IfMatch,
+    tools: &Toolkit,
+    contacts: &Contacts,
+) -> Result<Option<i64>, Problem> {
+    let present = contacts
+        .read(cx, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    if_match.require(&tag(tools, cx, &present, Fields::of_contact()))?;
+    Ok(Some(present.version))
+}
+
+fn taken(taken: Taken) -> Problem {
+    let name = match taken.field {
+        "document" => "document".to_owned(),
+        field => format!("{field}[{}].value", taken.index),
+    };
+    Problem::new(ProblemCode::AlreadyExists)
+        .detail(format!(
+            "The contact {} of this clinic already has it.",
+            taken.by
+        ))
+        .param(name, "taken", "must not be another contact's")
+}
+
+fn repeated(field: &'static str, index: usize) -> Problem {
+    let name = format!("{field}[{index}].value");
+    Problem::new(ProblemCode::RuleViolated)
+        .detail("An entry is there twice.")
+        .param(name, "repeated", "must not repeat an earlier entry")
+}
+
+fn unknown_owner() -> Problem {
+    Problem::new(ProblemCode::RuleViolated)
+        .detail("The owner is no member of this clinic.")
+        .param(
+            "ownerId",
+            "unknown",
+            "must be the id of a member of the clinic",
+        )
+}
+
+fn archived_status() -> Problem {
+    Problem::new(ProblemCode::RuleViolated)
+        .detail("A contact is archived by an act of its own.")
+        .param(
+            "status",
+            "unknown-value",
+            "must be lead, active or inactive",
+        )
+}
+
+impl From<CreateContactError> for Problem {
+    fn from(error: CreateContactError) -> Self {
+        match error {
+            CreateContactError::Denied(denied) => denied.into(),
+            CreateContactError::Taken(by) => taken(by),
+            CreateContactError::Repeated { field, index } => repeated(field, index),
+            CreateContactError::UnknownOwner => unknown_owner(),
+            CreateContactError::ArchivedStatus => archived_status(),
+            CreateContactError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateContactError> for Problem {
+    fn from(error: UpdateContactError) -> Self {
+        match error {
+            UpdateContactError::Denied(denied) => denied.into(),
+            UpdateContactError::NotFound => Self::not_found(),
+            UpdateContactError::VersionMismatch => ProblemCode::PreconditionFailed.into(),
+            UpdateContactError::Archived => Self::new(ProblemCode::Conflict)
+                .detail("The contact is archived: restore it first."),
+            UpdateContactError::Taken(by) => taken(by),
+            UpdateContactError::Repeated { field, index } => repeated(field, index),
+            UpdateContactError::UnknownOwner => unknown_owner(),
+            UpdateContactError::ArchivedStatus => archived_status(),
+            UpdateContactError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ArchiveContactError> for Problem {
+    fn from(error: ArchiveContactError) -> Self {
+        match error {
+            ArchiveContactError::Denied(denied) => denied.into(),
+            ArchiveContactError::NotFound => Self::not_found(),
+            ArchiveContactError::VersionMismatch => ProblemCode::PreconditionFailed.into(),
+            ArchiveContactError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadContactError> for Problem {
+    fn from(error: ReadContactError) -> Self {
+        match error {
+            ReadContactError::Denied(denied) => denied.into(),
+            ReadContactError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ListContactsError> for Problem {
+    fn from(error: ListContactsError) -> Self {
+        match error {
+            ListContactsError::Denied(denied) => denied.into(),
+            ListContactsError::Cursor(_) => ProblemCode::InvalidCursor.into(),
+            ListContactsError::Store(error) => error.into(),
+        }
+    }
+}
