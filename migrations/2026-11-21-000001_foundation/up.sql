@@ -147,9 +147,11 @@ GRANT SELECT ON app.memberships TO acolhe_app;
 GRANT SELECT, INSERT ON app.memberships TO acolhe_definer;
 CALL app.classify('app.memberships', 'none: clinic_id user_id role branches own_agenda_only
     status row_version created_at updated_at');
+-- Asked user by user: a request reads one of them, never all of a clinic's.
 CREATE POLICY tenant ON app.users FOR SELECT TO acolhe_app, acolhe_owner USING (
-    id IN (SELECT m.user_id FROM app.memberships m
-           WHERE m.clinic_id = (SELECT NULLIF(current_setting('app.clinic_id', true), '')::uuid)));
+    EXISTS (SELECT FROM app.memberships m
+            WHERE m.clinic_id = (SELECT NULLIF(current_setting('app.clinic_id', true), '')::uuid)
+              AND m.user_id = users.id));
 GRANT SELECT (id, email, name, status, created_at, updated_at) ON app.users TO acolhe_app;
 
 -- What happened where no clinic is known: failed logins, unknown clinics. Append-only.
@@ -386,6 +388,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     INSERT INTO app.clinics (id, name, time_zone, locale, settings, status, row_version,
                              created_at, updated_at)
     VALUES (p_id, p_name, p_time_zone, p_locale, p_settings, 'active', 1, p_at, p_at)
+$$;
+
+-- Every clinic, for operators.
+CREATE FUNCTION sec.list_clinics()
+RETURNS TABLE (clinic_id uuid, name text, status text, created_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.id, c.name, c.status, c.created_at FROM app.clinics c ORDER BY c.name, c.id
 $$;
 
 -- Makes a membership for the user of that address, and the user too where there is none yet.

@@ -242,7 +242,7 @@ pub trait ClinicAdministration: Send + Sync {
         &self,
         cx: &TenantContext,
         member: &MemberRow,
-        describe: &(dyn for<'a> Fn(UserId) -> (AuditEntry, Event) + Send + Sync),
+        describe: &(dyn Fn(UserId) -> (AuditEntry, Event) + Send + Sync),
     ) -> Result<MemberWritten, WriteMemberError>;
 
     /// Every clinic, by name. Tenantless.

@@ -23,6 +23,7 @@
 
 pub mod audit;
 mod batch;
+pub mod clinics;
 mod connect;
 pub mod contacts;
 pub mod database;

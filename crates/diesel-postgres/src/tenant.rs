@@ -14,7 +14,7 @@ use diesel::query_dsl::CompatibleType;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::{join3, join4};
 use kernel::job::NewJob;
-use kernel::{AuditEntry, Event, StoreError, SystemContext, TenantContext};
+use kernel::{AuditEntry, ClinicId, Event, StoreError, SystemContext, TenantContext};
 
 use crate::batch::{Batch, sent};
 use crate::error::{failed, from_diesel};
@@ -37,8 +37,42 @@ impl Database {
         Pg: QueryMetadata<S::SqlType>,
         ST: 'static,
     {
+        self.read_in(cx.clinic(), name, select).await
+    }
+
+    /// The hot read for what a context is made from: the membership in the clinic that a caller
+    /// named. Tenantless by its caller, yet under that clinic's row security.
+    pub(crate) async fn read_before_context<U, S, ST>(
+        &self,
+        _sys: &SystemContext,
+        clinic: ClinicId,
+        name: QueryName,
+        select: S,
+    ) -> Result<Vec<U>, StoreError>
+    where
+        S: TenantSelect + Send,
+        S::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        Pg: QueryMetadata<S::SqlType>,
+        ST: 'static,
+    {
+        self.read_in(clinic, name, select).await
+    }
+
+    async fn read_in<U, S, ST>(
+        &self,
+        clinic: ClinicId,
+        name: QueryName,
+        select: S,
+    ) -> Result<Vec<U>, StoreError>
+    where
+        S: TenantSelect + Send,
+        S::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        Pg: QueryMetadata<S::SqlType>,
+        ST: 'static,
+    {
         check_text(&select);
-        let clinic = cx.clinic();
         let query = InTenant {
             clinic: clinic.into(),
             select,

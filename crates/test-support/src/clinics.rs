@@ -1,7 +1,6 @@
 //! Two clinics that must never see each other.
 
 use kernel::{Action, ClinicId, Permissions, TenantContext, UserId};
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::TestDatabase;
@@ -49,7 +48,7 @@ async fn clinic(db: &TestDatabase, name: &str, number: u128) -> Clinic {
     let app = db.app().await;
     app.execute(
         "SELECT sec.create_clinic($1::text::uuid, $2, 'America/Sao_Paulo', 'pt-BR', $3::text::jsonb, now())",
-        &[&id.to_string().as_str(), &format!("Clinic {name}"), &json!({}).to_string()],
+        &[&id.to_string().as_str(), &format!("Clinic {name}"), &clinics::Settings::default().to_stored().to_string()],
     )
     .await
     .expect("a clinic can be made");

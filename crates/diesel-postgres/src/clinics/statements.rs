@@ -1,0 +1,211 @@
+//! SQL of clinics, branches, users and memberships.
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{
+    Array, BigInt, Binary, Bool, Jsonb, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{statement, tenant_select};
+
+/// A clinic's columns, in the order of `ClinicRow`.
+pub(super) type ClinicColumns = (
+    SqlUuid,
+    Text,
+    Text,
+    Text,
+    Jsonb,
+    Text,
+    BigInt,
+    Timestamptz,
+    Timestamptz,
+);
+
+tenant_select! {
+    /// The clinic itself.
+    pub(super) struct ReadClinic {} -> ClinicColumns =
+        "SELECT k.id, k.name, k.time_zone, k.locale, k.settings, k.status, k.row_version,
+                k.created_at, k.updated_at
+         FROM app.clinics k WHERE k.id = s.t"
+}
+
+statement! {
+    /// Stores a clinic that still has the version before.
+    pub(super) struct UpdateClinic<'a> {
+        name: &'a str => Text,
+        time_zone: &'a str => Text,
+        locale: &'a str => Text,
+        settings: Value => Jsonb,
+        version: i64 => BigInt,
+        updated_at: DateTime<Utc> => Timestamptz,
+        id: Uuid => SqlUuid,
+        version_before: i64 => BigInt,
+    } -> Untyped = "UPDATE app.clinics SET name = ?, time_zone = ?, locale = ?, settings = ?,
+            row_version = ?, updated_at = ?
+        WHERE id = ? AND row_version = ?"
+}
+
+/// A branch's columns, in the order of `BranchRow`.
+pub(super) type BranchColumns = (
+    SqlUuid,
+    Text,
+    Text,
+    Nullable<Jsonb>,
+    Nullable<Jsonb>,
+    Text,
+    BigInt,
+    Timestamptz,
+    Timestamptz,
+);
+
+macro_rules! select_branch {
+    ($rest:literal) => {
+        concat!(
+            "SELECT b.id, b.name, b.time_zone, b.address, b.opening_hours, b.status,
+                    b.row_version, b.created_at, b.updated_at
+             FROM app.branches b WHERE b.clinic_id = s.t ",
+            $rest
+        )
+    };
+}
+
+tenant_select! {
+    /// One branch.
+    pub(super) struct FindBranch { id: Uuid => SqlUuid } -> BranchColumns =
+        select_branch!("AND b.id = ?")
+}
+
+tenant_select! {
+    /// The newest branches, of `only` where that is given.
+    pub(super) struct NewestBranches {
+        only: Option<Vec<Uuid>> => Nullable<Array<SqlUuid>>,
+        most: i64 => BigInt,
+    } -> BranchColumns = select_branch!("AND b.id = ANY (coalesce(?, ARRAY[b.id]))
+         ORDER BY b.created_at DESC, b.id DESC LIMIT ?")
+}
+
+tenant_select! {
+    /// The newest branches behind a position, of `only` where that is given.
+    pub(super) struct BranchesBehind {
+        created_at: DateTime<Utc> => Timestamptz,
+        id: Uuid => SqlUuid,
+        only: Option<Vec<Uuid>> => Nullable<Array<SqlUuid>>,
+        most: i64 => BigInt,
+    } -> BranchColumns = select_branch!("AND (b.created_at, b.id) < (?, ?)
+         AND b.id = ANY (coalesce(?, ARRAY[b.id]))
+         ORDER BY b.created_at DESC, b.id DESC LIMIT ?")
+}
+
+statement! {
+    /// A new branch.
+    pub(super) struct InsertBranch<'a> {
+        clinic: Uuid => SqlUuid,
+        id: Uuid => SqlUuid,
+        name: &'a str => Text,
+        time_zone: &'a str => Text,
+        address: Option<Value> => Nullable<Jsonb>,
+        opening_hours: Option<Value> => Nullable<Jsonb>,
+        status: &'a str => Text,
+        version: i64 => BigInt,
+        created_at: DateTime<Utc> => Timestamptz,
+        updated_at: DateTime<Utc> => Timestamptz,
+    } -> Untyped = "INSERT INTO app.branches (clinic_id, id, name, time_zone, address,
+            opening_hours, status, row_version, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+}
+
+statement! {
+    /// Stores a branch that still has the version before.
+    pub(super) struct UpdateBranch<'a> {
+        name: &'a str => Text,
+        time_zone: &'a str => Text,
+        address: Option<Value> => Nullable<Jsonb>,
+        opening_hours: Option<Value> => Nullable<Jsonb>,
+        status: &'a str => Text,
+        version: i64 => BigInt,
+        updated_at: DateTime<Utc> => Timestamptz,
+        clinic: Uuid => SqlUuid,
+        id: Uuid => SqlUuid,
+        version_before: i64 => BigInt,
+    } -> Untyped = "UPDATE app.branches SET name = ?, time_zone = ?, address = ?,
+            opening_hours = ?, status = ?, row_version = ?, updated_at = ?
+        WHERE clinic_id = ? AND id = ? AND row_version = ?"
+}
+
+tenant_select! {
+    /// A user's membership in the clinic, and what may stand in its way.
+    pub(super) struct FindStanding { user: Uuid => SqlUuid }
+        -> (Text, Nullable<Array<SqlUuid>>, Bool, Text, Text, Text) =
+        "SELECT m.role, m.branches, m.own_agenda_only, m.status, u.status, k.status
+         FROM app.memberships m
+         JOIN app.clinics k ON k.id = m.clinic_id
+         JOIN app.users u ON u.id = m.user_id
+         WHERE m.clinic_id = s.t AND m.user_id = ?"
+}
+
+statement! {
+    /// The user of an address.
+    pub(super) struct FindCredentials<'a> { email: &'a str => Text }
+        -> (SqlUuid, Text, Nullable<Text>, Text) =
+        "SELECT f.user_id, f.name, f.password_hash, f.status FROM sec.find_credentials(?) f"
+}
+
+statement! {
+    /// A user.
+    pub(super) struct FindUser { user: Uuid => SqlUuid } -> (Text, Text, Text) =
+        "SELECT f.email, f.name, f.status FROM sec.find_user(?) f"
+}
+
+statement! {
+    /// A user's clinics.
+    pub(super) struct FindMemberships { user: Uuid => SqlUuid } -> (SqlUuid, Text, Text) =
+        "SELECT f.clinic_id, f.clinic_name, f.role FROM sec.find_memberships(?) f"
+}
+
+statement! {
+    /// Appends to the security log.
+    pub(super) struct RecordSecurityEvent<'a> {
+        id: Uuid => SqlUuid,
+        at: DateTime<Utc> => Timestamptz,
+        kind: &'a str => Text,
+        user: Option<Uuid> => Nullable<SqlUuid>,
+        clinic: Option<Uuid> => Nullable<SqlUuid>,
+        subject_hash: Option<&'a [u8]> => Nullable<Binary>,
+        address: Option<String> => Nullable<Text>,
+        user_agent: Option<&'a str> => Nullable<Text>,
+        request: Uuid => SqlUuid,
+    } -> Untyped = "SELECT sec.record_security_event(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+}
+
+statement! {
+    /// A new clinic.
+    pub(super) struct CreateClinic<'a> {
+        id: Uuid => SqlUuid,
+        name: &'a str => Text,
+        time_zone: &'a str => Text,
+        locale: &'a str => Text,
+        settings: Value => Jsonb,
+        at: DateTime<Utc> => Timestamptz,
+    } -> Untyped = "SELECT sec.create_clinic(?, ?, ?, ?, ?, ?)"
+}
+
+statement! {
+    /// A new membership, and its user where there is none of that address.
+    pub(super) struct CreateMember<'a> {
+        user: Uuid => SqlUuid,
+        email: &'a str => Text,
+        name: &'a str => Text,
+        password_hash: Option<&'a str> => Nullable<Text>,
+        clinic: Uuid => SqlUuid,
+        role: &'a str => Text,
+        at: DateTime<Utc> => Timestamptz,
+    } -> (SqlUuid, Bool) =
+        "SELECT f.user_id, f.user_created FROM sec.create_member(?, ?, ?, ?, ?, ?, ?) f"
+}
+
+statement! {
+    /// Every clinic.
+    pub(super) struct ListClinics {} -> (SqlUuid, Text, Text, Timestamptz) =
+        "SELECT f.clinic_id, f.name, f.status, f.created_at FROM sec.list_clinics() f"
+}
