@@ -58,8 +58,8 @@ DECLARE
     col text;
 BEGIN
     FOREACH part IN ARRAY string_to_array(p_classes, ';') LOOP
-        class := trim(split_part(part, ':', 1));
-        FOREACH col IN ARRAY regexp_split_to_array(trim(split_part(part, ':', 2)), '\s+') LOOP
+        class := btrim(split_part(part, ':', 1), E' \n\t');
+        FOREACH col IN ARRAY regexp_split_to_array(btrim(split_part(part, ':', 2), E' \n\t'), '\s+') LOOP
             EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', p_table, col, class);
         END LOOP;
     END LOOP;

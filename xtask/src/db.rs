@@ -16,7 +16,7 @@ use crate::{
         cluster::{Cluster, Kind, Running},
         installation,
     },
-    terminal,
+    schema, terminal,
 };
 
 /// Start, stop, look into this checkout's own PostgreSQL.
@@ -46,6 +46,11 @@ enum Db {
     ///
     /// Never touches a database that DATABASE_URL gives.
     Reset(Which),
+    /// Write the Rust side of the schema, from the migrations.
+    ///
+    /// Runs them on a scratch database of the test cluster and writes
+    /// crates/diesel-postgres/src/schema.rs.
+    Schema,
     /// Print its address, and nothing else.
     Url {
         #[command(flatten)]
@@ -121,6 +126,7 @@ impl Args {
             Db::Stop { cluster } => stop(checkout, cluster.map(Kind::from))?,
             Db::Status => status(checkout)?,
             Db::Reset(which) => reset(checkout, which.cluster.into())?,
+            Db::Schema => write_schema(checkout)?,
             Db::Url { which, role } => println!("{}", url(checkout, which.cluster.into(), role)?),
             Db::Shell {
                 which,
@@ -265,6 +271,17 @@ fn reset(checkout: &Checkout, kind: Kind) -> anyhow::Result<()> {
             kind.name()
         ));
     }
+    Ok(())
+}
+
+fn write_schema(checkout: &Checkout) -> anyhow::Result<()> {
+    let text = schema::in_rust(checkout)?;
+    if schema::is_written(checkout, &text) {
+        terminal::note(format!("{} was up to date.", schema::RUST_FILE));
+        return Ok(());
+    }
+    schema::write(checkout, &text)?;
+    terminal::note(format!("Wrote {}.", schema::RUST_FILE));
     Ok(())
 }
 

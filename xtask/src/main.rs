@@ -16,6 +16,7 @@ mod environment;
 mod interrupt;
 mod postgres;
 mod process;
+mod schema;
 mod terminal;
 mod test;
 

@@ -80,14 +80,13 @@ impl Args {
         let mut command = self.cargo(checkout, url, &["nextest", "run"]);
         let status = process::run(command.args(&self.filter).args(&self.options))?;
         let everything = self.filter.is_empty() && self.options.is_empty();
-        if !status.success() || !everything || !self.package.is_empty() {
+        if !everything || !self.package.is_empty() {
             return Ok(status);
         }
         // nextest leaves the examples in the documentation aside.
-        process::run(
-            self.cargo(checkout, url, &["test", "--quiet", "--doc"])
-                .args(["--no-fail-fast"]),
-        )
+        let mut examples = self.cargo(checkout, url, &["test", "--quiet", "--doc"]);
+        let examples = process::run(examples.arg("--no-fail-fast"))?;
+        Ok(if status.success() { examples } else { status })
     }
 
     fn cargo(&self, checkout: &Checkout, url: &str, subcommand: &[&str]) -> Command {

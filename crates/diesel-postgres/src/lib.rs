@@ -34,6 +34,7 @@ pub mod name;
 mod outbox;
 mod pool;
 pub mod role;
+pub mod schema;
 pub mod sequencer;
 pub mod statement;
 pub mod tenant;

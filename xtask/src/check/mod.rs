@@ -12,6 +12,7 @@ mod forbidden;
 mod layout;
 mod licences;
 mod metadata;
+mod migrations;
 
 use std::{
     fmt::Write as _,
@@ -61,6 +62,11 @@ const STEPS: &[Step] = &[
         name: "licences",
         about: "licences, banned crates, sources (.deny.toml)",
         run: licences::check,
+    },
+    Step {
+        name: "migrations",
+        about: "migrations up, down, up; schema.rs is what they make",
+        run: migrations::check,
     },
     Step {
         name: "clippy",
