@@ -207,8 +207,9 @@ impl Worker {
             };
             tracing::warn!(
                 sqlstate,
+                reason = %broken,
                 retry_in_ms = u64::try_from(back_off.as_millis()).unwrap_or(u64::MAX),
-                "{broken}; the sequencer connects anew"
+                "the sequencer connects anew"
             );
             tokio::select! {
                 () = sleep(back_off) => {}

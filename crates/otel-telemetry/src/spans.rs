@@ -124,6 +124,7 @@ pub const DB_QUERY: Convention = Convention {
         DB_QUERY_SUMMARY,
     ],
     optional: &[
+        CLINIC_ID,
         DB_RESPONSE_STATUS_CODE,
         "db.namespace",
         "db.response.returned_rows",
