@@ -7,8 +7,10 @@ pub mod clinics;
 pub mod clock;
 pub mod database;
 pub mod random;
+pub mod tools;
 
 pub use clinics::{Clinic, TwoClinics, two_clinics};
 pub use clock::FixedClock;
 pub use database::TestDatabase;
 pub use random::SeededRandom;
+pub use tools::{keys, toolkit};
