@@ -310,8 +310,10 @@ CREATE TABLE app.jobs (
     version smallint NOT NULL,
     payload jsonb NOT NULL,
     priority smallint NOT NULL,
+    -- delayed: not due yet; waiting: due. Leasing makes the one the other, so that the index it
+    -- looks through holds due jobs alone, and a thousand clinics' future jobs cost it nothing.
     state text NOT NULL CONSTRAINT jobs_state_known CHECK (state IN
-        ('waiting', 'leased', 'completed', 'dead', 'cancelled')),
+        ('delayed', 'waiting', 'leased', 'completed', 'dead', 'cancelled')),
     run_at timestamptz NOT NULL,
     attempts smallint NOT NULL DEFAULT 0,
     max_attempts smallint NOT NULL,
@@ -328,10 +330,11 @@ CREATE TABLE app.jobs (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
         autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX jobs_unique_key ON app.jobs (clinic_id, queue, unique_key)
-    WHERE unique_key IS NOT NULL AND state IN ('waiting', 'leased');
--- Leasing takes turns between clinics: it skips from clinic to clinic, then takes the first due.
+    WHERE unique_key IS NOT NULL AND state IN ('delayed', 'waiting', 'leased');
+-- Leasing takes turns between clinics: it skips from clinic to clinic and takes each one's first.
 CREATE INDEX jobs_waiting ON app.jobs (queue, clinic_id, priority DESC, run_at)
     WHERE state = 'waiting';
+CREATE INDEX jobs_delayed ON app.jobs (queue, run_at) WHERE state = 'delayed';
 CREATE INDEX jobs_leased ON app.jobs (queue, leased_until) WHERE state = 'leased';
 CREATE INDEX jobs_by_state ON app.jobs (clinic_id, state, queue, id);
 CALL app.seal_by_clinic('app.jobs');
@@ -513,51 +516,99 @@ BEGIN
 END
 $$;
 
--- Leases due jobs, taking turns: first one of each clinic that has work, beginning behind
--- p_after, then a second of each, and so on. A lease that ran out is taken like a waiting job.
+-- Leases due jobs, taking turns: first one of each clinic that has work, in the order of their
+-- ids and beginning behind p_after, then of what is left to take an even share of each, and so on.
+-- Within a clinic, higher priorities first, then what was due first. Locks nothing that it does
+-- not take, so that leasers do not starve each other.
 CREATE FUNCTION sec.lease_jobs(p_queue text, p_most int, p_ttl interval, p_after uuid)
 RETURNS TABLE (clinic_id uuid, id uuid, kind text, attempt smallint, max_attempts smallint,
                lease_token uuid)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
 DECLARE
     moment timestamptz := clock_timestamp();
+    wanted int := p_most;
+    position_ uuid := p_after;
+    wrapped boolean := false;
+    clinic uuid;
+    share int;
+    got int;
+    clinics uuid[] := '{}';
+    more uuid[];
 BEGIN
-    -- A crashed worker's jobs wait again.
-    UPDATE app.jobs j SET state = 'waiting', lease_token = NULL, leased_until = NULL
+    -- A crashed worker's jobs wait again; one that was its last attempt is dead, or a job that
+    -- kills its worker would do so forever.
+    UPDATE app.jobs j
+    SET state = CASE WHEN j.attempts < j.max_attempts THEN 'waiting' ELSE 'dead' END,
+        last_failure = 'lease_ran_out', lease_token = NULL, leased_until = NULL,
+        finished_at = CASE WHEN j.attempts < j.max_attempts THEN NULL ELSE moment END
     FROM (SELECT k.clinic_id, k.id FROM app.jobs k
           WHERE k.queue = p_queue AND k.state = 'leased' AND k.leased_until < moment
           ORDER BY k.leased_until LIMIT 100 FOR UPDATE SKIP LOCKED) late
     WHERE j.clinic_id = late.clinic_id AND j.id = late.id;
 
-    RETURN QUERY
-    WITH RECURSIVE clinic AS (
-        (SELECT k.clinic_id FROM app.jobs k WHERE k.queue = p_queue AND k.state = 'waiting'
-         ORDER BY k.clinic_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT k.clinic_id FROM app.jobs k
-                WHERE k.queue = p_queue AND k.state = 'waiting' AND k.clinic_id > clinic.clinic_id
-                ORDER BY k.clinic_id LIMIT 1)
-        FROM clinic WHERE clinic.clinic_id IS NOT NULL
-    ), candidate AS (
-        SELECT c.clinic_id, j.id, row_number() OVER (
-                   PARTITION BY c.clinic_id ORDER BY j.priority DESC, j.run_at, j.id) AS turn
-        FROM clinic c CROSS JOIN LATERAL (
-            SELECT k.id, k.priority, k.run_at FROM app.jobs k
-            WHERE k.queue = p_queue AND k.clinic_id = c.clinic_id AND k.state = 'waiting'
-              AND k.run_at <= moment
-            ORDER BY k.priority DESC, k.run_at LIMIT p_most FOR UPDATE SKIP LOCKED
-        ) j
-        WHERE c.clinic_id IS NOT NULL
-    ), chosen AS (
-        SELECT candidate.clinic_id, candidate.id FROM candidate
-        ORDER BY candidate.turn, candidate.clinic_id <= p_after, candidate.clinic_id
-        LIMIT p_most
-    )
-    UPDATE app.jobs j
-    SET state = 'leased', attempts = j.attempts + 1, lease_token = gen_random_uuid(),
-        leased_until = moment + p_ttl
-    FROM chosen WHERE j.clinic_id = chosen.clinic_id AND j.id = chosen.id
-    RETURNING j.clinic_id, j.id, j.kind, j.attempts, j.max_attempts, j.lease_token;
+    UPDATE app.jobs j SET state = 'waiting'
+    FROM (SELECT k.clinic_id, k.id FROM app.jobs k
+          WHERE k.queue = p_queue AND k.state = 'delayed' AND k.run_at <= moment
+          ORDER BY k.run_at LIMIT 1000 FOR UPDATE SKIP LOCKED) due
+    WHERE j.clinic_id = due.clinic_id AND j.id = due.id;
+
+    -- Once around the clinics that have work.
+    WHILE wanted > 0 LOOP
+        SELECT k.clinic_id INTO clinic FROM app.jobs k
+        WHERE k.queue = p_queue AND k.state = 'waiting' AND k.clinic_id > position_
+        ORDER BY k.clinic_id LIMIT 1;
+        IF NOT FOUND THEN
+            EXIT WHEN wrapped;
+            wrapped := true;
+            position_ := '00000000-0000-0000-0000-000000000000';
+            CONTINUE;
+        END IF;
+        EXIT WHEN wrapped AND clinic > p_after;
+        position_ := clinic;
+        RETURN QUERY
+        WITH first AS MATERIALIZED (
+            SELECT k.id FROM app.jobs k
+            WHERE k.queue = p_queue AND k.clinic_id = clinic AND k.state = 'waiting'
+            ORDER BY k.priority DESC, k.run_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE app.jobs j
+        SET state = 'leased', attempts = j.attempts + 1, lease_token = gen_random_uuid(),
+            leased_until = moment + p_ttl
+        FROM first WHERE j.clinic_id = clinic AND j.id = first.id
+        RETURNING j.clinic_id, j.id, j.kind, j.attempts, j.max_attempts, j.lease_token;
+        IF FOUND THEN
+            clinics := clinics || clinic;
+            wanted := wanted - 1;
+        END IF;
+    END LOOP;
+
+    -- Then around those again that may have more.
+    WHILE wanted > 0 AND cardinality(clinics) > 0 LOOP
+        more := '{}';
+        share := greatest(1, wanted / cardinality(clinics));
+        FOREACH clinic IN ARRAY clinics LOOP
+            RETURN QUERY
+            WITH first AS MATERIALIZED (
+                SELECT k.id FROM app.jobs k
+                WHERE k.queue = p_queue AND k.clinic_id = clinic AND k.state = 'waiting'
+                ORDER BY k.priority DESC, k.run_at LIMIT share FOR UPDATE SKIP LOCKED
+            )
+            UPDATE app.jobs j
+            SET state = 'leased', attempts = j.attempts + 1, lease_token = gen_random_uuid(),
+                leased_until = moment + p_ttl
+            FROM first WHERE j.clinic_id = clinic AND j.id = first.id
+            RETURNING j.clinic_id, j.id, j.kind, j.attempts, j.max_attempts, j.lease_token;
+            GET DIAGNOSTICS got = ROW_COUNT;
+            wanted := wanted - got;
+            EXIT WHEN wanted <= 0;
+            IF got = share THEN
+                more := more || clinic;
+            END IF;
+        END LOOP;
+        clinics := more;
+    END LOOP;
 END
 $$;
 
@@ -575,7 +626,7 @@ CREATE FUNCTION sec.count_jobs()
 RETURNS TABLE (queue text, state text, jobs bigint, oldest timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.queue, j.state, count(*), min(j.run_at) FROM app.jobs j
-    WHERE j.state IN ('waiting', 'leased', 'dead') GROUP BY 1, 2
+    WHERE j.state IN ('delayed', 'waiting', 'leased', 'dead') GROUP BY 1, 2
 $$;
 
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sec TO acolhe_app;

@@ -1,5 +1,6 @@
 //! How a connection is made: TCP or a unix socket, with TLS where the address asks for it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use kernel::StoreError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -59,12 +60,24 @@ impl Connector {
     /// Reads an address: what `tokio-postgres` knows, and `sslmode=verify-ca`,
     /// `sslmode=verify-full` and `sslrootcert=<file>` beside it.
     ///
-    /// TLS is used when `sslmode` is `require` or stronger, and always verifies the server's
-    /// certificate and name.
+    /// TLS: a server on another host must offer it with a certificate that the named file, or
+    /// else the system's roots (or `SSL_CERT_FILE`), vouch for, unless the address says
+    /// `sslmode=disable`; a socket or the loopback address is spoken to in clear unless it says
+    /// `sslmode=require` or stronger. Certificate and host name are always verified.
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, AddressError> {
         let (address, root_file) = without_root_file(url);
         let mut config: Config = address.parse().map_err(|_| AddressError::Unreadable)?;
-        config.application_name("acolhe");
+        if config.get_ssl_mode() == SslMode::Prefer {
+            let local = config.get_hosts().iter().all(is_local);
+            config.ssl_mode(if local {
+                SslMode::Disable
+            } else {
+                SslMode::Require
+            });
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("acolhe");
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(timeout);
         }
@@ -126,6 +139,15 @@ where
     closed
 }
 
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+    }
+}
+
 /// The address without `sslrootcert`, with `verify-*` as `require`, and the certificates' file.
 fn without_root_file(url: &str) -> (String, Option<String>) {
     let Some((base, query)) = url.split_once('?') else {
@@ -173,4 +195,44 @@ fn tls(root_file: Option<&str>) -> Result<MakeRustlsConnect, AddressError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(url: &str) -> SslMode {
+        let connector = Connector::new(url, Duration::from_secs(1)).unwrap();
+        connector.config.get_ssl_mode()
+    }
+
+    #[test]
+    fn sockets_and_loopback_are_spoken_to_in_clear_and_nothing_else_is() {
+        for (url, clear) in [
+            ("postgres://app@localhost/acolhe", true),
+            ("postgres://app@127.0.0.1/acolhe", true),
+            ("postgres://app@[::1]/acolhe", true),
+            ("host=/run/postgresql user=app", true),
+            ("postgres://app@10.0.0.1/acolhe", false),
+            ("postgres://app@localhost.example.org/acolhe", false),
+            ("postgres://app@localhost/acolhe?sslmode=require", false),
+            ("postgres://app@10.0.0.1/acolhe?sslmode=disable", true),
+            ("postgres://app@10.0.0.1/acolhe?sslmode=verify-full", false),
+        ] {
+            assert_eq!(mode(url) == SslMode::Disable, clear, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_refused_without_repeating_it() {
+        for url in [
+            "postgres://app:hunter2@[/acolhe",
+            "postgres://app:hunter2@10.0.0.1/acolhe?sslmode=verify-full&sslrootcert=%2Fno%2Fsuch",
+        ] {
+            let Err(error) = Connector::new(url, Duration::from_secs(1)) else {
+                panic!("{url} was accepted");
+            };
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
 }

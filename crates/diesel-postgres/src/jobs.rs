@@ -28,14 +28,16 @@ statement! {
         version: i16 => SmallInt,
         payload: &'a Value => Jsonb,
         priority: i16 => SmallInt,
+        due_at: DateTime<Utc> => Timestamptz,
         run_at: DateTime<Utc> => Timestamptz,
         max_attempts: i16 => SmallInt,
         unique_key: Option<&'a str> => Nullable<Text>,
     } -> Untyped = "INSERT INTO app.jobs (clinic_id, id, queue, kind, version, payload, priority,
         state, run_at, max_attempts, unique_key, created_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, now())
+        VALUES (?, ?, ?, ?, ?, ?, ?, CASE WHEN ? <= now() THEN 'waiting' ELSE 'delayed' END, ?, ?, ?,
+            now())
         ON CONFLICT (clinic_id, queue, unique_key)
-            WHERE unique_key IS NOT NULL AND state IN ('waiting', 'leased') DO NOTHING"
+            WHERE unique_key IS NOT NULL AND state IN ('delayed', 'waiting', 'leased') DO NOTHING"
 }
 
 /// The row of a job.
@@ -48,6 +50,7 @@ pub(crate) fn insert<'a>(cx: &TenantContext, job: &'a NewJob) -> InsertJob<'a> {
         version: job.version,
         payload: &job.payload,
         priority: job.priority,
+        due_at: job.run_at,
         run_at: job.run_at,
         max_attempts: job.max_attempts,
         unique_key: job.unique_key.as_deref(),
@@ -228,7 +231,7 @@ impl JobOutcomes for PgJobs {
         after: AfterFailure,
     ) -> Result<bool, StoreError> {
         let (state, retry_at) = match after {
-            AfterFailure::RetryAt(at) => ("waiting", Some(at)),
+            AfterFailure::RetryAt(at) => ("delayed", Some(at)),
             AfterFailure::Dead => ("dead", None),
         };
         let counts = self

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::connect::{Conn, Connector};
 use crate::error::unavailable;
+use crate::name::Failure;
 
 /// Who asks: jobs have connections of their own, so that neither starves the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,9 +132,13 @@ impl Lease {
             .ok_or_else(|| unavailable("the connection is closed"))
     }
 
-    /// Nothing is going on any more: the connection may be used by the next.
-    pub(crate) fn finish(mut self) {
-        self.finished = true;
+    /// Every answer was read: the connection may be used by the next, unless an answer told
+    /// that the server is going away.
+    pub(crate) fn finish<T, E: Failure>(mut self, answer: &Result<T, E>) {
+        self.finished = match answer {
+            Ok(_) => true,
+            Err(error) => !matches!(error.of_store(), Some(StoreError::Unavailable(_))),
+        };
     }
 }
 

@@ -80,9 +80,9 @@ impl Database {
         name.observe(Some(clinic), self.slow_query(), async {
             let lease = self.lease().await?;
             let mut pg = &lease.conn()?.pg;
-            let rows = query.load::<U>(&mut pg).await;
-            lease.finish();
-            rows.map_err(from_diesel)
+            let rows = query.load::<U>(&mut pg).await.map_err(from_diesel);
+            lease.finish(&rows);
+            rows
         })
         .await
     }
@@ -136,11 +136,13 @@ impl Database {
                 sent(pg, Commit {}),
             )
             .await;
-            lease.finish();
-            begun.and(set).map_err(from_diesel)?;
-            let rows = rows.map_err(from_diesel)?;
-            committed.map_err(from_diesel)?;
-            Ok(rows)
+            let rows = begun
+                .and(set)
+                .and(rows)
+                .and_then(|rows| committed.map(|_| rows))
+                .map_err(from_diesel);
+            lease.finish(&rows);
+            rows
         })
         .await
     }
@@ -171,7 +173,7 @@ impl Database {
                 (emits, answers)
             };
             let answers = answers.await;
-            lease.finish();
+            lease.finish(&answers);
             if emits && answers.is_ok() {
                 self.committed_events();
             }
@@ -210,7 +212,7 @@ impl Database {
                     result,
                 } = tx.close(started, result).await;
                 if clean {
-                    lease.finish();
+                    lease.finish(&result);
                 }
                 if emitted {
                     self.committed_events();
@@ -242,9 +244,9 @@ impl Database {
         name.observe(None, self.slow_query(), async {
             let lease = self.lease().await?;
             let mut pg = &lease.conn()?.pg;
-            let rows = statement.load::<U>(&mut pg).await;
-            lease.finish();
-            rows.map_err(from_diesel)
+            let rows = statement.load::<U>(&mut pg).await.map_err(from_diesel);
+            lease.finish(&rows);
+            rows
         })
         .await
     }
@@ -261,9 +263,11 @@ impl Database {
     {
         name.observe(None, self.slow_query(), async {
             let lease = self.lease().await?;
-            let answer = sent(&lease.conn()?.pg, statement).await;
-            lease.finish();
-            answer.map_err(from_diesel)
+            let answer = sent(&lease.conn()?.pg, statement)
+                .await
+                .map_err(from_diesel);
+            lease.finish(&answer);
+            answer
         })
         .await
     }

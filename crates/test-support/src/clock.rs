@@ -23,9 +23,10 @@ impl FixedClock {
 }
 
 impl Default for FixedClock {
-    /// A Tuesday morning in São Paulo: 2026-12-01T12:00:00Z.
+    /// A Tuesday morning in São Paulo, and in the database's past, so that what is due now is
+    /// due there too: 2026-03-03T12:00:00Z.
     fn default() -> Self {
-        Self(AtomicI64::new(1_796_126_400_000_000))
+        Self(AtomicI64::new(1_772_539_200_000_000))
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use diesel_postgres::{Database, PoolSettings, migrations};
+use kernel::ClinicId;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -77,6 +78,17 @@ impl TestDatabase {
         let mut settings = PoolSettings::new(self.app_url());
         change(&mut settings);
         Database::new(settings).expect("the test cluster's address is readable")
+    }
+
+    /// From now on each new connection of the server's role has the tenant `clinic` set for
+    /// its whole session, as a defect of ours or a careless pooler might leave it behind. No
+    /// statement shape may ever show or write that clinic's rows for it.
+    pub async fn leave_stale_tenant(&self, clinic: ClinicId) {
+        let sql = format!(
+            "ALTER ROLE acolhe_app IN DATABASE {} SET app.clinic_id = '{clinic}'",
+            self.name
+        );
+        run(&self.superuser().await, &sql).await;
     }
 
     /// A superuser's connection to it.

@@ -1,0 +1,426 @@
+//! Jobs are leased once, in turn between clinics, when they are due, and never lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use diesel_postgres::jobs::{PgJobs, complete_in};
+use diesel_postgres::{Database, QueryName, query_name};
+use kernel::job::{
+    AfterFailure, FailureCode, JobLeases, JobOutcomes, Lease, LeaseLost, LeasedJob, NewJob, Queue,
+};
+use kernel::{
+    AuditEntry, Origin, RequestId, Resource, StoreError, SystemContext, SystemPurpose,
+    TenantContext, Toolkit,
+};
+use security::system::SystemClock;
+use serde_json::json;
+use test_support::{SeededRandom, TestDatabase, TwoClinics, keys, two_clinics};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+const ENQUEUE: QueryName = query_name!("job.enqueue", "INSERT", "jobs");
+const EFFECT: QueryName = query_name!("job.effect", "UPDATE", "jobs");
+const TTL: Duration = Duration::from_secs(30);
+
+struct Setting {
+    base: TestDatabase,
+    db: Database,
+    jobs: PgJobs,
+    clinics: TwoClinics,
+    behind: Client,
+    tools: Toolkit,
+}
+
+impl Setting {
+    async fn new() -> Self {
+        let base = TestDatabase::new().await;
+        let clinics = two_clinics(&base).await;
+        let db = base.database();
+        Self {
+            jobs: PgJobs::new(&db),
+            behind: base.superuser().await,
+            db,
+            clinics,
+            base,
+            // What is due is decided by the database's clock.
+            tools: Toolkit::new(
+                Arc::new(SystemClock),
+                Arc::new(SeededRandom::new(1)),
+                keys(),
+            ),
+        }
+    }
+
+    fn job(&self) -> NewJob {
+        NewJob::due_now(&self.tools, Queue::Message, "test.run", json!({}))
+    }
+
+    async fn enqueue(&self, cx: &TenantContext, job: &NewJob) {
+        self.db
+            .write(cx, ENQUEUE, |batch| batch.enqueue(job))
+            .await
+            .unwrap();
+    }
+
+    async fn lease(&self, most: u16) -> Vec<LeasedJob> {
+        self.jobs
+            .lease(&sys(), Queue::Message, most, TTL)
+            .await
+            .unwrap()
+    }
+
+    /// Waiting jobs by the thousand, past the product.
+    async fn fill(&self, clinic: impl ToString, jobs: i64) {
+        let sql = format!(
+            "INSERT INTO app.jobs (clinic_id, id, queue, kind, version, payload, priority, state,
+                                   run_at, max_attempts, created_at)
+             SELECT '{}', gen_random_uuid(), 'message-worker', 'test.run', 1, '{{}}', 0, 'waiting',
+                    now() - interval '1 hour', 8, now() FROM generate_series(1, {jobs})",
+            clinic.to_string()
+        );
+        self.behind.batch_execute(&sql).await.unwrap();
+    }
+
+    async fn state(&self, lease: Lease) -> (String, Option<String>) {
+        let row = self
+            .behind
+            .query_one(
+                "SELECT state, last_failure FROM app.jobs WHERE id = $1::text::uuid",
+                &[&lease.job.to_string()],
+            )
+            .await
+            .unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    /// As if every lease's time had passed.
+    async fn let_leases_run_out(&self) {
+        self.behind
+            .batch_execute(
+                "UPDATE app.jobs SET leased_until = now() - interval '1 s' WHERE state = 'leased'",
+            )
+            .await
+            .unwrap();
+    }
+}
+
+fn sys() -> SystemContext {
+    SystemContext::new(
+        SystemPurpose::JobLeasing,
+        Origin::internal(RequestId::from(Uuid::nil())),
+    )
+}
+
+#[tokio::test]
+async fn higher_priorities_go_first_then_what_was_due_first() {
+    let s = Setting::new().await;
+    let cx = &s.clinics.a.cx;
+    let mut expected = Vec::new();
+    for (priority, minutes_ago) in [(0, 1), (5, 1), (0, 9), (5, 7)] {
+        let mut job = s.job();
+        job.priority = priority;
+        job.run_at -= TimeDelta::minutes(minutes_ago);
+        s.enqueue(cx, &job).await;
+        expected.push((priority, minutes_ago, job.id));
+    }
+    expected.sort_by_key(|&(priority, minutes_ago, _)| (-priority, -minutes_ago));
+    for (_, _, id) in expected {
+        let leased = s.lease(1).await;
+        assert_eq!(leased[0].lease.job, id);
+        assert_eq!((leased[0].attempt, leased[0].max_attempts), (1, 8));
+    }
+    assert_eq!(s.lease(1).await, []);
+}
+
+#[tokio::test]
+async fn a_delayed_job_is_not_leased_before_its_time() {
+    let s = Setting::new().await;
+    let mut job = s.job();
+    job.run_at += TimeDelta::milliseconds(1500);
+    s.enqueue(&s.clinics.a.cx, &job).await;
+    assert_eq!(s.lease(10).await, []);
+    let due = job.run_at;
+    loop {
+        let leased = s.lease(10).await;
+        if !leased.is_empty() {
+            assert_eq!(leased[0].lease.job, job.id);
+            assert!(s.tools.now() >= due);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(
+            s.tools.now() < due + TimeDelta::seconds(5),
+            "it is leased once due"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_jobs_of_one_clinic_do_not_delay_another_s_first() {
+    let s = Setting::new().await;
+    s.fill(s.clinics.a.id, 100_000).await;
+    // Future jobs and other clinics' future jobs are not in the way either.
+    s.behind
+        .batch_execute("VACUUM ANALYZE app.jobs")
+        .await
+        .unwrap();
+    s.lease(20).await;
+    let job = s.job();
+    s.enqueue(&s.clinics.b.cx, &job).await;
+    let began = Instant::now();
+    let leased = s.lease(2).await;
+    let took = began.elapsed();
+    assert!(
+        leased.iter().any(|leased| leased.lease.job == job.id),
+        "B's job is in the next lease"
+    );
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    // And with work in both, leases are shared evenly.
+    s.fill(s.clinics.b.id, 100).await;
+    let mut shares: HashMap<String, usize> = HashMap::new();
+    for leased in s.lease(20).await {
+        *shares.entry(leased.lease.clinic.to_string()).or_default() += 1;
+    }
+    assert_eq!(shares.into_values().collect::<Vec<_>>(), [10, 10]);
+}
+
+#[tokio::test]
+async fn single_leases_go_around_between_clinics() {
+    let s = Setting::new().await;
+    s.fill(s.clinics.a.id, 50).await;
+    s.fill(s.clinics.b.id, 50).await;
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        turns.push(s.lease(1).await[0].lease.clinic);
+    }
+    let (a, b) = (s.clinics.a.id, s.clinics.b.id);
+    assert_eq!(turns, [a, b, a, b, a, b]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_leasers_never_lease_a_job_twice_and_leave_none() {
+    let s = Setting::new().await;
+    s.fill(s.clinics.a.id, 3000).await;
+    s.fill(s.clinics.b.id, 1000).await;
+    let leasers: Vec<_> = (0..8)
+        .map(|_| {
+            // Processes of their own, as far as turns go.
+            let jobs = PgJobs::new(&s.db);
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                loop {
+                    let leased = jobs.lease(&sys(), Queue::Message, 25, TTL).await.unwrap();
+                    if leased.is_empty() {
+                        break mine;
+                    }
+                    mine.extend(leased);
+                }
+            })
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    let mut total = 0;
+    for leaser in leasers {
+        for leased in leaser.await.unwrap() {
+            assert_eq!(leased.attempt, 1);
+            seen.insert(leased.lease.job);
+            total += 1;
+        }
+    }
+    assert_eq!((seen.len(), total), (4000, 4000));
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_leased_again_and_its_old_holder_can_do_nothing() {
+    let s = Setting::new().await;
+    let cx = &s.clinics.a.cx;
+    s.enqueue(cx, &s.job()).await;
+    let old = s.lease(1).await.remove(0).lease;
+    assert_eq!(s.lease(1).await, []);
+    assert_eq!(s.jobs.renew(&sys(), &[old], TTL).await.unwrap(), [old]);
+    s.let_leases_run_out().await;
+    let again = s.lease(1).await.remove(0);
+    assert_eq!((again.lease.job, again.attempt), (old.job, 2));
+    assert_ne!(again.lease.token, old.token);
+    assert_eq!(s.jobs.renew(&sys(), &[old], TTL).await.unwrap(), []);
+    let code = FailureCode("test.failed");
+    assert!(
+        !s.jobs
+            .fail(cx, old, code, AfterFailure::Dead)
+            .await
+            .unwrap()
+    );
+    assert!(matches!(finish(&s, old).await, Err(EffectError::Lost(_))));
+    finish(&s, again.lease).await.unwrap();
+    assert_eq!(s.state(old).await.0, "completed");
+    assert_eq!(s.lease(1).await, []);
+    drop(s.base);
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EffectError {
+    #[error(transparent)]
+    Lost(#[from] LeaseLost),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An effect with its job's success in one transaction.
+async fn finish(s: &Setting, lease: Lease) -> Result<(), EffectError> {
+    let cx = &s.clinics.a.cx;
+    s.db.unit(cx, EFFECT, async |tx| {
+        tx.audit(&AuditEntry::done(
+            &s.tools,
+            "test.effect",
+            Resource::any("test"),
+        ));
+        complete_in(tx, lease, s.tools.now()).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_effect_whose_lease_was_lost_does_not_stand() {
+    let s = Setting::new().await;
+    s.enqueue(&s.clinics.a.cx, &s.job()).await;
+    let lease = s.lease(1).await.remove(0).lease;
+    let forged = Lease {
+        token: Uuid::nil(),
+        ..lease
+    };
+    let effects = async || -> i64 {
+        s.behind
+            .query_one("SELECT count(*) FROM app.audit_entries", &[])
+            .await
+            .unwrap()
+            .get(0)
+    };
+    assert!(matches!(
+        finish(&s, forged).await,
+        Err(EffectError::Lost(LeaseLost))
+    ));
+    assert_eq!(effects().await, 0);
+    finish(&s, lease).await.unwrap();
+    assert_eq!(effects().await, 1);
+    assert!(matches!(
+        finish(&s, lease).await,
+        Err(EffectError::Lost(LeaseLost))
+    ));
+    assert_eq!(effects().await, 1);
+}
+
+#[tokio::test]
+async fn a_job_that_kills_its_worker_each_time_ends_dead() {
+    let s = Setting::new().await;
+    let mut job = s.job();
+    job.max_attempts = 2;
+    s.enqueue(&s.clinics.a.cx, &job).await;
+    for attempt in 1..=2 {
+        let leased = s.lease(1).await.remove(0);
+        assert_eq!(leased.attempt, attempt);
+        s.let_leases_run_out().await;
+    }
+    assert_eq!(s.lease(1).await, []);
+    let row = s
+        .behind
+        .query_one(
+            "SELECT state, last_failure, finished_at IS NOT NULL FROM app.jobs",
+            &[],
+        )
+        .await
+        .unwrap();
+    let told: (String, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(
+        told,
+        ("dead".to_owned(), Some("lease_ran_out".to_owned()), true)
+    );
+}
+
+#[tokio::test]
+async fn a_failed_attempt_waits_for_its_time_or_stays_dead() {
+    let s = Setting::new().await;
+    let cx = &s.clinics.a.cx;
+    s.enqueue(cx, &s.job()).await;
+    let first = s.lease(1).await.remove(0).lease;
+    let code = FailureCode("provider.unreachable");
+    let later = Utc::now() + TimeDelta::hours(1);
+    assert!(
+        s.jobs
+            .fail(cx, first, code, AfterFailure::RetryAt(later))
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        s.state(first).await,
+        (
+            "delayed".to_owned(),
+            Some("provider.unreachable".to_owned())
+        )
+    );
+    assert_eq!(s.lease(1).await, []);
+    s.behind
+        .batch_execute("UPDATE app.jobs SET run_at = now()")
+        .await
+        .unwrap();
+    let second = s.lease(1).await.remove(0);
+    assert_eq!(second.attempt, 2);
+    assert!(
+        !s.jobs
+            .fail(cx, first, code, AfterFailure::Dead)
+            .await
+            .unwrap()
+    );
+    // Nor can another clinic end it.
+    let other = &s.clinics.b.cx;
+    assert!(
+        !s.jobs
+            .fail(other, second.lease, code, AfterFailure::Dead)
+            .await
+            .unwrap()
+    );
+    assert!(
+        s.jobs
+            .fail(cx, second.lease, code, AfterFailure::Dead)
+            .await
+            .unwrap()
+    );
+    assert_eq!(s.state(first).await.0, "dead");
+    assert_eq!(s.lease(1).await, []);
+}
+
+#[tokio::test]
+async fn while_a_job_with_its_key_waits_or_runs_no_second_is_enqueued() {
+    let s = Setting::new().await;
+    let keyed = |delay: TimeDelta| {
+        let mut job = s.job();
+        job.unique_key = Some("contact:7".to_owned());
+        job.run_at += delay;
+        job
+    };
+    let count = async || -> i64 {
+        s.behind
+            .query_one("SELECT count(*) FROM app.jobs", &[])
+            .await
+            .unwrap()
+            .get(0)
+    };
+    let cx = &s.clinics.a.cx;
+    s.enqueue(cx, &keyed(TimeDelta::hours(1))).await;
+    s.enqueue(cx, &keyed(TimeDelta::zero())).await;
+    assert_eq!(count().await, 1);
+    s.behind
+        .batch_execute("UPDATE app.jobs SET run_at = now()")
+        .await
+        .unwrap();
+    let lease = s.lease(1).await.remove(0).lease;
+    s.enqueue(cx, &keyed(TimeDelta::zero())).await;
+    assert_eq!(count().await, 1, "it runs");
+    s.enqueue(&s.clinics.b.cx, &keyed(TimeDelta::zero())).await;
+    assert_eq!(count().await, 2, "keys are a clinic's own");
+    finish(&s, lease).await.unwrap();
+    s.enqueue(cx, &keyed(TimeDelta::zero())).await;
+    assert_eq!(count().await, 3);
+}
