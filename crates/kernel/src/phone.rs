@@ -95,7 +95,6 @@ impl Phone {
                 .and_then(Self::national),
             10 | 11 => Self::national(digits),
             8 | 9 => Err(PhoneError::MissingAreaCode),
-            0..=7 => Err(PhoneError::Length),
             14 | 15 => Err(PhoneError::CountryCode),
             _ => Err(PhoneError::Length),
         }
@@ -253,15 +252,7 @@ impl Written {
                 '0'..='9' if digits.len() < Self::MOST => digits.push(character),
                 '0'..='9' => return Err(PhoneError::Length),
                 '+' if digits.is_empty() && !international => international = true,
-                '(' | ')' | '-' | '.' | '/' => {}
-                // Hyphens, dashes and direction marks that come along when a number is copied.
-                '\u{2010}'..='\u{2015}'
-                | '\u{200B}'..='\u{200F}'
-                | '\u{202A}'..='\u{202E}'
-                | '\u{2060}'
-                | '\u{2066}'..='\u{2069}'
-                | '\u{FEFF}' => {}
-                blank if blank.is_whitespace() => {}
+                ignored if is_punctuation(ignored) => {}
                 _ => return Err(PhoneError::Characters),
             }
         }
@@ -270,6 +261,18 @@ impl Written {
             digits,
         })
     }
+}
+
+/// What stands between the digits of a written number. Dashes and direction marks come along when
+/// it is copied from other applications.
+fn is_punctuation(character: char) -> bool {
+    character.is_whitespace()
+        || matches!(
+            character,
+            '(' | ')' | '-' | '.' | '/' | '\u{FEFF}' | '\u{2060}'
+                | '\u{200B}'..='\u{200F}' | '\u{2010}'..='\u{2015}'
+                | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// Whether Anatel gave the code to an area: 67 of them.
