@@ -15,6 +15,7 @@ pub mod document;
 pub mod email;
 pub mod error;
 pub mod event;
+pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod page;
@@ -29,6 +30,7 @@ pub use audit::{AuditEntry, AuditTrail, Gate, Resource};
 pub use context::{Actor, Grant, Origin, Scope, SystemContext, SystemPurpose, TenantContext};
 pub use error::StoreError;
 pub use event::Event;
+pub use identity::{Claim, Identity, IdentityKey, IdentityKind};
 pub use ids::{
     AuditId, BranchId, ChannelId, ClinicId, ContactId, ConversationId, EndpointId, EventId,
     InboxId, InvalidId, JobId, MessageId, RequestId, SessionId, TypedId, UserId,
