@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod migrations;
 pub mod name;
 mod outbox;
+mod ping;
 mod pool;
 pub mod role;
 pub mod schema;

@@ -1,0 +1,80 @@
+//! The runtime beside the HTTP workers: start-up checks, the sequencer, jobs. It ends after them,
+//! so that what their last requests committed is still taken along.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use diesel_postgres::Database;
+use diesel_postgres::database::AddressError;
+use diesel_postgres::sequencer::{Sequencer, SequencerSettings};
+use security::SystemClock;
+use tokio::runtime::Runtime;
+
+use crate::config::{Config, ConfigError};
+
+/// How long background work may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The runtime and what runs on it.
+pub(crate) struct Background {
+    runtime: Runtime,
+    sequencer: Option<Sequencer>,
+}
+
+impl Background {
+    /// The runtime, with nothing on it yet.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("acolhe-jobs")
+            .enable_all()
+            .build()
+            .context("no thread for background work")?;
+        Ok(Self {
+            runtime,
+            sequencer: None,
+        })
+    }
+
+    /// Waits for `work` on it.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Starts the sequencer and the jobs, where this process runs them.
+    pub(crate) fn start(
+        &mut self,
+        config: &Config,
+        database: &Database,
+    ) -> Result<(), ConfigError> {
+        if !config.jobs.enabled {
+            return Ok(());
+        }
+        let addresses = &config.database;
+        let url = addresses.direct_url.as_ref().or(addresses.url.as_ref());
+        let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
+        let settings = SequencerSettings::new(url.expose().clone());
+        let _inside = self.runtime.enter();
+        let started =
+            Sequencer::start(settings, Arc::new(SystemClock), database.sequencer_signal());
+        let refused = |error: AddressError| ConfigError::refused("database.direct_url", &error);
+        self.sequencer = Some(started.map_err(refused)?);
+        Ok(())
+    }
+
+    /// Ends what runs, in order, within the time there is.
+    pub(crate) fn stop(mut self) {
+        let sequencer = self.sequencer.take();
+        self.runtime.block_on(async {
+            if let Some(sequencer) = sequencer
+                && tokio::time::timeout(STOP_TIMEOUT, sequencer.stop())
+                    .await
+                    .is_err()
+            {
+                tracing::warn!("the sequencer did not end in time");
+            }
+        });
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}

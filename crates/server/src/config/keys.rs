@@ -1,0 +1,251 @@
+//! Every key there is. What `acolhe-server config` prints and what the file and the environment
+//! may hold is this table.
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Its name, `section.name`.
+    pub(crate) name: &'static str,
+    /// Its value when nothing is said; `None` where there is none.
+    pub(crate) default: Option<&'static str>,
+    /// What it decides, its unit and its range.
+    pub(crate) meaning: &'static str,
+    /// Whether it must never be shown.
+    pub(crate) secret: bool,
+}
+
+impl Key {
+    /// Its name in the environment.
+    pub(crate) fn variable(&self) -> String {
+        format!("ACOLHE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        default: Some(default),
+        meaning,
+        secret: false,
+    }
+}
+
+const fn unset(name: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        default: None,
+        meaning,
+        secret: false,
+    }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        default: None,
+        meaning,
+        secret: true,
+    }
+}
+
+/// The table.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "http.bind",
+        "127.0.0.1",
+        "Address to listen on. 0.0.0.0 or :: for every one; then put a proxy with TLS before it.",
+    ),
+    key("http.port", "8080", "Port to listen on."),
+    key(
+        "http.workers",
+        "0",
+        "Worker threads; 0 is one for each core.",
+    ),
+    key(
+        "http.max_connections",
+        "10000",
+        "Connections each worker holds at most.",
+    ),
+    key(
+        "http.head_timeout",
+        "5s",
+        "How long a caller may take to send a request's head.",
+    ),
+    key(
+        "http.keep_alive",
+        "75s",
+        "How long an idle connection is kept.",
+    ),
+    key(
+        "http.shutdown_timeout",
+        "20s",
+        "How long requests in progress may take after the signal to stop.",
+    ),
+    key(
+        "http.proxy_hops",
+        "0",
+        "Trusted proxies before the server: so many entries from the right of X-Forwarded-For are believed.",
+    ),
+    secret(
+        "database.url",
+        "postgres://… of the server's role (acolhe_app). It owns nothing and cannot bypass row security, or the server refuses to start.",
+    ),
+    secret(
+        "database.owner_url",
+        "postgres://… of the owner's role (acolhe_owner), for `migrate` alone.",
+    ),
+    secret(
+        "database.direct_url",
+        "postgres://… of the server's role without PgBouncer, for the sequencer; database.url when unset.",
+    ),
+    key(
+        "database.max_connections",
+        "20",
+        "Connections of this process at most; raised to two for each worker.",
+    ),
+    key("database.keep", "5", "Idle connections that are kept."),
+    key(
+        "database.acquire_timeout",
+        "10s",
+        "How long to wait for a connection.",
+    ),
+    key(
+        "database.idle_timeout",
+        "300s",
+        "How long a connection beyond the kept ones may idle.",
+    ),
+    key(
+        "database.slow_query",
+        "1000ms",
+        "From which duration on a query is logged as slow.",
+    ),
+    secret(
+        "keys.master",
+        "Master keys, newest and older, as `version:base64` separated by spaces or lines. `acolhe-server keys generate` makes one.",
+    ),
+    unset(
+        "keys.lookup_version",
+        "Version of the master key that look-up hashes use; the lowest when unset.",
+    ),
+    secret(
+        "auth.signing_key",
+        "Private key that signs access tokens: Ed25519, PKCS#8 in PEM or a seed of 32 bytes in base64. `acolhe-server keys generate` makes one.",
+    ),
+    secret(
+        "auth.older_signing_keys",
+        "Keys whose tokens are still accepted, as base64 seeds separated by spaces or lines.",
+    ),
+    key(
+        "telemetry.service_name",
+        "acolhe-server",
+        "Name of this process in traces and logs.",
+    ),
+    unset(
+        "telemetry.otlp_endpoint",
+        "Collector's base URL, such as http://127.0.0.1:4318; nothing is sent when unset.",
+    ),
+    key(
+        "telemetry.otlp_protocol",
+        "http",
+        "What the collector speaks: http or grpc.",
+    ),
+    key(
+        "telemetry.sampling_ratio",
+        "0.05",
+        "Share of traces that are kept, from 0 to 1.",
+    ),
+    key(
+        "telemetry.log_filter",
+        "info",
+        "Which events are logged: a level, then exceptions by target (info,http_api=debug).",
+    ),
+    key(
+        "telemetry.log_format",
+        "json",
+        "Form of a log line: json or text.",
+    ),
+    key(
+        "jobs.enabled",
+        "true",
+        "Whether this process also runs jobs and the sequencer: true or false.",
+    ),
+    key(
+        "jobs.concurrency",
+        "8",
+        "Jobs that run at once in this process, from 1 to 256.",
+    ),
+    key(
+        "jobs.poll_interval",
+        "200ms",
+        "How long to wait before asking for jobs again when there were none.",
+    ),
+    key(
+        "jobs.lease",
+        "30s",
+        "How long a job is leased before it is renewed.",
+    ),
+];
+
+/// The key of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The known name that is nearest to an unknown one, if any is near.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|key| (distance(name, key.name), key.name))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(2))
+        .map(|(_, known)| known)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut last = i + 1;
+        for (j, right) in b.iter().enumerate() {
+            let above = row.get(j + 1).copied().unwrap_or_default();
+            let cost = diagonal + usize::from(left != *right);
+            let best = cost.min(above + 1).min(last + 1);
+            diagonal = above;
+            if let Some(cell) = row.get_mut(j) {
+                *cell = last;
+            }
+            last = best;
+        }
+        if let Some(cell) = row.last_mut() {
+            *cell = last;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_the_one_that_was_meant() {
+        assert_eq!(nearest("http.prot"), Some("http.port"));
+        assert_eq!(nearest("databse.url"), Some("database.url"));
+        assert_eq!(
+            nearest("database.max_conections"),
+            Some("database.max_connections")
+        );
+        assert_eq!(nearest("something.else.entirely.different"), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn every_key_has_a_section_and_a_meaning() {
+        for key in KEYS {
+            assert_eq!(key.name.split('.').count(), 2, "{}", key.name);
+            assert!(key.meaning.ends_with('.'), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The configuration: every key with its default and meaning ([`KEYS`]), read from a file and
+//! the environment ([`load`]), checked as a whole before anything starts ([`Config`]).
+//!
+//! The environment wins over the file, the file over the default. `http.port` is `port` under
+//! `[http]` in the file and `ACOLHE_HTTP_PORT` in the environment. A key marked secret may be
+//! given as `…_file`, the path of a file that holds it. Errors name the key and what would be
+//! right; they never repeat a value.
+
+mod keys;
+mod parse;
+mod source;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use kernel::Sensitive;
+use otel_telemetry::TelemetrySettings;
+
+pub(crate) use keys::KEYS;
+pub(crate) use parse::ConfigError;
+pub(crate) use source::{Sources, load};
+
+use parse::Reader;
+
+/// The whole configuration, each value valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) http: Http,
+    pub(crate) database: Database,
+    pub(crate) keys: Keys,
+    pub(crate) auth: Auth,
+    pub(crate) telemetry: TelemetrySettings,
+    pub(crate) jobs: Jobs,
+}
+
+/// How requests come in.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    pub(crate) bind: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) workers: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) head_timeout: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) proxy_hops: usize,
+}
+
+/// How the database is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pub(crate) url: Option<Sensitive<String>>,
+    pub(crate) owner_url: Option<Sensitive<String>>,
+    pub(crate) direct_url: Option<Sensitive<String>>,
+    pub(crate) max_connections: usize,
+    pub(crate) keep: usize,
+    pub(crate) acquire_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) slow_query: Duration,
+}
+
+/// Master keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    pub(crate) master: Option<Sensitive<String>>,
+    pub(crate) lookup_version: Option<u16>,
+}
+
+/// Signing in.
+#[derive(Debug, Clone)]
+pub(crate) struct Auth {
+    pub(crate) signing_key: Option<Sensitive<String>>,
+    pub(crate) older_signing_keys: Option<Sensitive<String>>,
+}
+
+/// The work that time and events call for.
+#[derive(Debug, Clone)]
+pub(crate) struct Jobs {
+    pub(crate) enabled: bool,
+    pub(crate) concurrency: u16,
+    pub(crate) poll_interval: Duration,
+    pub(crate) lease: Duration,
+}
+
+impl Config {
+    /// From the values of every source. All that is wrong is told at once.
+    pub(crate) fn read(values: &source::Values) -> Result<Self, ConfigError> {
+        let mut read = Reader::new(values);
+        let config = Self {
+            http: Http {
+                bind: read.parsed("http.bind", IpAddr::from([127, 0, 0, 1])),
+                port: read.parsed("http.port", 0),
+                workers: read.within("http.workers", 0, 1024),
+                max_connections: read.within("http.max_connections", 1, 1_000_000),
+                head_timeout: read.duration("http.head_timeout"),
+                keep_alive: read.duration("http.keep_alive"),
+                shutdown_timeout: read.duration("http.shutdown_timeout"),
+                proxy_hops: read.within("http.proxy_hops", 0, 8),
+            },
+            database: Database {
+                url: read.secret("database.url"),
+                owner_url: read.secret("database.owner_url"),
+                direct_url: read.secret("database.direct_url"),
+                max_connections: read.within("database.max_connections", 2, 1000),
+                keep: read.within("database.keep", 0, 1000),
+                acquire_timeout: read.duration("database.acquire_timeout"),
+                idle_timeout: read.duration("database.idle_timeout"),
+                slow_query: read.duration("database.slow_query"),
+            },
+            keys: Keys {
+                master: read.secret("keys.master"),
+                lookup_version: read.optional("keys.lookup_version"),
+            },
+            auth: Auth {
+                signing_key: read.secret("auth.signing_key"),
+                older_signing_keys: read.secret("auth.older_signing_keys"),
+            },
+            telemetry: TelemetrySettings {
+                service_name: read.text("telemetry.service_name"),
+                otlp_endpoint: read.optional("telemetry.otlp_endpoint"),
+                otlp_protocol: read.choice("telemetry.otlp_protocol", "http or grpc"),
+                sampling_ratio: read.ratio("telemetry.sampling_ratio"),
+                log_filter: read.text("telemetry.log_filter"),
+                log_format: read.choice("telemetry.log_format", "json or text"),
+                ..TelemetrySettings::default()
+            },
+            jobs: Jobs {
+                enabled: read.parsed("jobs.enabled", true),
+                concurrency: read.bounded("jobs.concurrency", 1, 256),
+                poll_interval: read.duration("jobs.poll_interval"),
+                lease: read.duration("jobs.lease"),
+            },
+        };
+        read.finish(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! A serving process from its first check to its last flush.
+//!
+//! Starting: configuration, telemetry, the database's role and shape, then the port. Stopping, at
+//! SIGTERM or SIGINT: no new connections, requests in progress are answered, background work
+//! ends, telemetry is flushed. A second signal ends the process at once.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::panic::PanicHookInfo;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use anyhow::Context as _;
+use diesel_postgres::{Database, migrations};
+use http_api::Api;
+use kernel::{Origin, SystemContext, SystemPurpose, Toolkit};
+use otel_telemetry::Telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::background::Background;
+use crate::config::{Config, Http};
+use crate::wiring;
+
+/// How long telemetry may take to send what it holds.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves until told to stop.
+pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    std::panic::set_hook(Box::new(log_panic));
+    let served = run(config);
+    if let Err(error) = &served {
+        tracing::error!(error = %format_args!("{error:#}"), "the server ends");
+    }
+    // On the main thread, where no runtime is left: this blocks.
+    if let Err(error) = telemetry.shutdown(FLUSH_TIMEOUT) {
+        tracing::warn!(error = %error, "telemetry was lost");
+    }
+    served
+}
+
+fn run(config: &Config) -> anyhow::Result<()> {
+    let workers = match config.http.workers {
+        0 => available_parallelism().map_or(2, usize::from),
+        workers => workers,
+    };
+    let tools = wiring::toolkit(config)?;
+    let database = wiring::database(config, workers)?;
+    let api = wiring::api(config, &tools, &database)?;
+    let mut background = Background::new()?;
+    background.block_on(check_database(config, &tools, &database))?;
+    let stop = background.block_on(async { stop_signal() })?;
+    background.start(config, &database)?;
+    let served = listen(&config.http, workers, api, stop);
+    background.stop();
+    served
+}
+
+/// Refuses a database whose role or shape is not right.
+async fn check_database(
+    config: &Config,
+    tools: &Toolkit,
+    database: &Database,
+) -> anyhow::Result<()> {
+    let origin = Origin::internal(tools.id());
+    let sys = SystemContext::new(SystemPurpose::OperatorCounts, origin);
+    database
+        .for_jobs()
+        .verify_role(&sys)
+        .await
+        .context("the database cannot be used: is it running, and is database.url right?")?;
+    if let Some(url) = &config.database.url {
+        let missing = migrations::pending(url.expose()).await?;
+        anyhow::ensure!(
+            missing.is_empty(),
+            "the database lacks {} migrations: run `acolhe-server migrate`",
+            missing.len()
+        );
+    }
+    Ok(())
+}
+
+fn listen(
+    http: &Http,
+    workers: usize,
+    api: Api,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let address = SocketAddr::new(http.bind, http.port);
+    let api = std::sync::Arc::new(api);
+    let server = HttpServer::new(move || http_api::app(&api))
+        .workers(workers)
+        .max_connections(http.max_connections)
+        .client_request_timeout(http.head_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .keep_alive(http.keep_alive)
+        .shutdown_timeout(http.shutdown_timeout.as_secs().max(1))
+        .shutdown_signal(async move {
+            // An error means that nobody can signal any more.
+            let _ = stop.wait_for(|stop| *stop).await;
+        })
+        .bind_auto_h2c(address)
+        .map_err(|error| cannot_listen(&error, address))?;
+    let addresses = server.addrs();
+    actix_web::rt::System::new().block_on(async move {
+        let running = server.run();
+        for address in addresses {
+            tracing::info!(address = %address, workers = i64::try_from(workers).unwrap_or(0), "listening");
+        }
+        running.await
+    })?;
+    tracing::info!("no request is in progress any more");
+    Ok(())
+}
+
+fn cannot_listen(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {
+    let advice = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "something listens there already: stop it, or choose another http.port (ACOLHE_HTTP_PORT)"
+        }
+        ErrorKind::PermissionDenied => {
+            "this user may not: choose an http.port (ACOLHE_HTTP_PORT) from 1024 on"
+        }
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: set http.bind (ACOLHE_HTTP_BIND) to one it has, or to 0.0.0.0"
+        }
+        _ => "see http.bind and http.port (ACOLHE_HTTP_BIND, ACOLHE_HTTP_PORT)",
+    };
+    anyhow::anyhow!("cannot listen on {address} ({}): {advice}", error.kind())
+}
+
+/// Becomes true at the first SIGTERM or SIGINT. The second ends the process.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    async fn either(term: &mut Signal, int: &mut Signal) {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    }
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        either(&mut term, &mut int).await;
+        tracing::info!("stopping");
+        let _ = sender.send(true);
+        either(&mut term, &mut int).await;
+        std::process::exit(1);
+    });
+    Ok(receiver)
+}
+
+/// Logs where a panic happened. Its message may repeat what it stumbled over.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(reason = place.unwrap_or_default(), "panicked");
+}
