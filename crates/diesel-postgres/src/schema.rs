@@ -2,6 +2,7 @@
 //!
 //! Written by `cargo xtask db schema` from the migrations, and checked by `cargo xtask check`:
 //! changes by hand are lost.
+#![allow(missing_docs, reason = "the migrations describe tables and columns")]
 
 diesel::table! {
     app.audit_entries (clinic_id, id) {
