@@ -105,7 +105,7 @@ impl std::fmt::Debug for Batch<'_> {
 }
 
 /// Takes over a statement's binds; nothing is sent yet.
-pub(crate) fn sent<'c, S>(pg: &'c AsyncPgConnection, statement: S) -> Sent<'c>
+pub(crate) fn sent<S>(pg: &AsyncPgConnection, statement: S) -> Sent<'_>
 where
     S: QueryFragment<Pg> + QueryId + Send,
 {

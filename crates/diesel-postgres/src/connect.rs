@@ -107,15 +107,12 @@ impl Connector {
     }
 
     async fn dial(&self) -> Result<(Client, Arc<AtomicBool>), tokio_postgres::Error> {
-        Ok(match &self.tls {
-            Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
-                (client, drive(connection))
-            }
-            None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
-                (client, drive(connection))
-            }
+        Ok(if let Some(tls) = &self.tls {
+            let (client, connection) = self.config.connect(tls.clone()).await?;
+            (client, drive(connection))
+        } else {
+            let (client, connection) = self.config.connect(NoTls).await?;
+            (client, drive(connection))
         })
     }
 }

@@ -45,8 +45,8 @@ impl PoolSettings {
             max_connections: 20,
             keep: 5,
             acquire_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(300),
-            slow_query: Duration::from_millis(1000),
+            idle_timeout: Duration::from_mins(5),
+            slow_query: Duration::from_secs(1),
             shards: 1,
         }
     }

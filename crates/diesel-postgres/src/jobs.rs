@@ -148,7 +148,7 @@ impl PgJobs {
 
 /// PostgreSQL's interval of a duration, cut to a day.
 fn interval(ttl: Duration) -> TimeDelta {
-    TimeDelta::from_std(ttl.min(Duration::from_secs(86_400))).unwrap_or(TimeDelta::days(1))
+    TimeDelta::from_std(ttl.min(Duration::from_hours(24))).unwrap_or(TimeDelta::days(1))
 }
 
 #[async_trait]

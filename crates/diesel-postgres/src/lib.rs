@@ -28,6 +28,7 @@ mod connect;
 pub mod contacts;
 pub mod database;
 pub mod error;
+pub mod events;
 pub mod jobs;
 pub mod migrations;
 pub mod name;

@@ -287,3 +287,116 @@ async fn applied(client: &Client) -> Result<HashSet<String>, MigrateError> {
         .map_err(MigrateError::Unprepared)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use test_support::TestDatabase;
+
+    use super::*;
+
+    const fn migration(up: &'static str, down: &'static str, in_transaction: bool) -> Migration {
+        Migration {
+            version: "99991231000001",
+            name: "9999-12-31-000001_test",
+            up,
+            down,
+            in_transaction,
+        }
+    }
+
+    async fn exists(base: &TestDatabase, relation: &str) -> bool {
+        let row = base
+            .superuser()
+            .await
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&relation])
+            .await
+            .unwrap();
+        row.get(0)
+    }
+
+    #[tokio::test]
+    async fn the_server_role_learns_what_is_pending() {
+        let base = TestDatabase::new().await;
+        assert_eq!(pending(&base.app_url()).await.unwrap(), [""; 0]);
+        let newest = revert_newest(&base.owner_url()).await.unwrap().unwrap();
+        assert_eq!(pending(&base.app_url()).await.unwrap(), [newest]);
+        revert_all(&base.owner_url()).await.unwrap();
+        let all: Vec<_> = MIGRATIONS.iter().map(|migration| migration.name).collect();
+        assert_eq!(pending(&base.app_url()).await.unwrap(), all);
+        assert_eq!(revert_newest(&base.owner_url()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn of_two_runners_one_works_and_the_other_finds_it_done() {
+        let base = TestDatabase::new().await;
+        // A copy of a template has none of the rights on the database itself.
+        bootstrap(&base.superuser_url()).await.unwrap();
+        let url = base.owner_url();
+        revert_all(&url).await.unwrap();
+        let (one, other) = tokio::join!(migrate(&url), migrate(&url));
+        let mut done = one.unwrap();
+        done.extend(other.unwrap());
+        assert_eq!(done.len(), MIGRATIONS.len());
+    }
+
+    #[tokio::test]
+    async fn a_bootstrap_may_run_again_beside_others() {
+        let base = TestDatabase::new().await;
+        let url = base.superuser_url();
+        let (a, b, c) = tokio::join!(bootstrap(&url), bootstrap(&url), bootstrap(&url));
+        a.and(b).and(c).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_not_granted_is_told_and_leaves_nothing_behind() {
+        let base = TestDatabase::new().await;
+        let holder = base.superuser().await;
+        holder
+            .batch_execute("BEGIN; LOCK TABLE app.contacts")
+            .await
+            .unwrap();
+        let migrations = [migration(
+            "SET LOCAL lock_timeout = '100ms'; CREATE TABLE app.first (id int);
+             ALTER TABLE app.contacts ADD COLUMN extra int",
+            "SELECT 1",
+            true,
+        )];
+        let error = run(&base.owner_url(), &migrations).await.unwrap_err();
+        assert!(
+            matches!(error, MigrateError::LockTimeout { name, .. } if name.ends_with("_test")),
+            "{error}"
+        );
+        assert!(!exists(&base, "app.first").await);
+    }
+
+    #[tokio::test]
+    async fn a_failed_migration_is_named_and_leaves_nothing_behind() {
+        let base = TestDatabase::new().await;
+        let migrations = [migration(
+            "CREATE TABLE app.first (id int); SELECT * FROM app.nowhere",
+            "SELECT 1",
+            true,
+        )];
+        let error = run(&base.owner_url(), &migrations).await.unwrap_err();
+        assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
+        assert!(!exists(&base, "app.first").await);
+    }
+
+    #[tokio::test]
+    async fn an_index_is_built_concurrently_outside_a_transaction() {
+        let base = TestDatabase::new().await;
+        let up = "CREATE INDEX CONCURRENTLY branches_test ON app.branches (clinic_id, status)";
+        let down = "DROP INDEX CONCURRENTLY app.branches_test";
+        let inside = [migration(up, down, true)];
+        assert!(run(&base.owner_url(), &inside).await.is_err());
+        let outside = [migration(up, down, false)];
+        // Another runner waits meanwhile: were it to wait inside a statement, neither would end.
+        let url = base.owner_url();
+        let (one, other) = tokio::join!(run(&url, &outside), run(&url, &outside));
+        assert_eq!(one.unwrap().len() + other.unwrap().len(), 1);
+        assert!(exists(&base, "app.branches_test").await);
+        revert(&base.owner_url(), &outside, 1).await.unwrap();
+        assert!(!exists(&base, "app.branches_test").await);
+    }
+}
