@@ -57,6 +57,10 @@ problem_codes! {
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Not authenticated";
     /// E-mail and password do not match an active user.
     InvalidCredentials = "invalid-credentials", UNAUTHORIZED, "Invalid credentials";
+    /// The signature is missing, or is not that of the raw body with the endpoint's secret.
+    InvalidSignature = "invalid-signature", UNAUTHORIZED, "Invalid signature";
+    /// The token of the handshake is not the endpoint's.
+    HandshakeRefused = "handshake-refused", FORBIDDEN, "Handshake refused";
     /// The role in this clinic does not allow this; the attempt was recorded.
     Forbidden = "forbidden", FORBIDDEN, "Not permitted";
     /// The caller has no membership in this clinic, or there is no such clinic.

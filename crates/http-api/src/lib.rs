@@ -18,7 +18,9 @@ pub mod alias;
 pub mod app;
 pub mod body;
 pub mod catalogue;
+pub mod channels;
 pub mod contacts;
+pub mod conversations;
 pub mod docs_page;
 pub mod edge;
 pub mod etag;
@@ -31,6 +33,7 @@ pub mod problem;
 pub mod query;
 pub mod routes;
 pub mod tenant;
+pub mod webhooks;
 
 #[cfg(test)]
 pub(crate) mod testing;

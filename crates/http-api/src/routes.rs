@@ -3,15 +3,23 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{contacts, health};
+use crate::{channels, contacts, conversations, health, webhooks};
 
 /// Adds every route of the API.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.configure(contacts::routes).configure(health::routes);
+    config
+        .configure(contacts::routes)
+        .configure(conversations::routes)
+        .configure(channels::routes)
+        .configure(webhooks::routes)
+        .configure(health::routes);
 }
 
 /// The tags of the OpenAPI document, in its order: each group of routes with what it is.
 pub const TAGS: &[(&str, &str)] = &[
     ("contacts", "The people the clinic deals with."),
+    ("conversations", "The WhatsApp inbox."),
+    ("channels", "The clinic's WhatsApp numbers."),
+    ("webhooks", "Where WhatsApp's providers deliver."),
     ("health", "Whether the server lives and can work."),
 ];

@@ -288,6 +288,20 @@ pub(super) struct ContactSchema {
     archived_at: Option<DateTime<Utc>>,
 }
 
+/// A contact for the OpenAPI document's examples.
+pub(super) fn example() -> serde_json::Value {
+    serde_json::json!({
+        "id": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e", "name": "Helena Nakamura Dias",
+        "socialName": null, "birthDate": "1987-03-14", "document": "11144477735",
+        "documentKind": "cpf", "status": "active", "source": "instagram", "ownerId": null,
+        "notes": null, "tags": ["retorno"],
+        "phones": [{"value": "+5511987654321", "label": "celular"}],
+        "emails": [{"value": "helena@example.com", "label": null}],
+        "whatsappIds": [], "mergedInto": null, "createdAt": "2026-11-03T12:30:00Z",
+        "updatedAt": "2026-11-03T12:30:00Z", "archivedAt": null,
+    })
+}
+
 /// A contact, on its way out.
 pub(super) struct ContactAnswer {
     pub(super) contact: Contact,

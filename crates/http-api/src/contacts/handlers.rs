@@ -10,7 +10,7 @@ use contacts::{
 use kernel::{ContactId, TenantContext, Toolkit};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::answer::{ContactAnswer, ContactSchema, Fields, RowAnswer};
+use super::answer::{ContactAnswer, ContactSchema, Fields, RowAnswer, example};
 use super::request::{
     CreateContactRequest, ListContactsQuery, ReadContactQuery, UpdateContactRequest,
 };
@@ -102,7 +102,8 @@ async fn list(
     responses(
         (status = 201, description = "The new contact.", body = ContactSchema,
             headers(("ETag" = String, description = "Its version."),
-                ("Location" = String, description = "Where it is."))),
+                ("Location" = String, description = "Where it is.")),
+            example = json!(example())),
         (status = 409, description = "Another contact has a phone, e-mail or the document.",
             body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "The owner is no member of the clinic, or an entry is repeated.",
@@ -125,6 +126,8 @@ async fn create(
 }
 
 /// Read a contact
+///
+/// A contact that was merged into another is answered too, and says into which.
 #[utoipa::path(
     operation_id = "contact_read",
     tag = "contacts",
@@ -135,7 +138,8 @@ async fn create(
     extensions(("x-permission" = json!("contact.read"))),
     responses(
         (status = 200, description = "The contact.", body = ContactSchema,
-            headers(("ETag" = String, description = "Its version."))),
+            headers(("ETag" = String, description = "Its version.")),
+            example = json!(example())),
         (status = 304, description = "It is as you have it."),
     )
 )]
@@ -178,7 +182,8 @@ async fn read(
     extensions(("x-permission" = json!("contact.write"))),
     responses(
         (status = 200, description = "The contact as it is now.", body = ContactSchema,
-            headers(("ETag" = String, description = "Its new version."))),
+            headers(("ETag" = String, description = "Its new version.")),
+            example = json!(example())),
         (status = 409, description = "It is archived, or another contact has a phone, e-mail or the \
             document.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "The owner is no member of the clinic, or an entry is repeated.",
@@ -211,7 +216,8 @@ async fn update(
         example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
     extensions(("x-permission" = json!("contact.archive"))),
     responses((status = 200, description = "The contact as it is now.", body = ContactSchema,
-        headers(("ETag" = String, description = "Its version."))))
+        headers(("ETag" = String, description = "Its version.")),
+            example = json!(example())))
 )]
 #[post("/contacts/{id}/archive")]
 async fn archive(
@@ -234,7 +240,8 @@ async fn archive(
         example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
     extensions(("x-permission" = json!("contact.archive"))),
     responses((status = 200, description = "The contact as it is now.", body = ContactSchema,
-        headers(("ETag" = String, description = "Its version."))))
+        headers(("ETag" = String, description = "Its version.")),
+            example = json!(example())))
 )]
 #[post("/contacts/{id}/restore")]
 async fn restore(

@@ -143,6 +143,7 @@ pub(super) struct ListContactsQuery {
     #[param(example = "-createdAt")]
     sort: Option<String>,
     /// `asc` or `desc`, instead of the `-` in `sort`.
+    #[param(inline)]
     order: Option<Direction>,
     /// One or more of `lead`, `active`, `inactive`, `archived`, separated by commas. Archived
     /// contacts are left out when not given.
