@@ -153,6 +153,8 @@ mod tests {
             "11.222.333/0001-81",
             "12.abc.345/01de-35",
             "00000000000191",
+            "00000001910",
+            " 529 982 247 25 ",
         ] {
             assert!(Document::parse(text).is_ok(), "{text}");
         }
@@ -192,8 +194,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC*") {
+        fn no_text_makes_it_panic(text in any::<String>()) {
             let _ = Document::parse(&text);
+        }
+
+        #[test]
+        fn a_stem_has_one_pair_of_check_digits(stem in "[0-9]{9}|[0-9A-Z]{12}") {
+            prop_assume!(!all_the_same(&stem));
+            let right = (0..100).filter(|pair| Document::parse(&format!("{stem}{pair:02}")).is_ok());
+            prop_assert_eq!(right.count(), 1);
         }
 
         #[test]

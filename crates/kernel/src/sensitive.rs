@@ -1,4 +1,9 @@
 //! Values that must not show.
+//!
+//! ```compile_fail
+//! // Does not compile: what is sensitive is never serialised.
+//! serde_json::to_string(&kernel::Sensitive::new("secret")).ok();
+//! ```
 
 use std::fmt;
 

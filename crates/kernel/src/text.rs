@@ -12,8 +12,8 @@ const MAX_TOKEN: usize = 32;
 /// Shortest token, in characters.
 pub const MIN_TOKEN: usize = 3;
 
-/// A person's or a company's name: 1 to 200 characters, trimmed, runs of spaces made one, no
-/// control characters.
+/// A person's or a company's name: 1 to 200 characters, something of it visible, trimmed, runs of
+/// spaces made one, no control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonName(String);
 
@@ -30,7 +30,8 @@ impl PersonName {
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let length = name.chars().count();
-        if length == 0 || length > Self::MAX || name.chars().any(char::is_control) {
+        let seen = name.chars().any(is_visible);
+        if !seen || length > Self::MAX || name.chars().any(char::is_control) {
             return Err(InvalidName);
         }
         Ok(Self(name))
@@ -55,6 +56,17 @@ impl PersonName {
     }
 }
 
+/// Whether a reader would see it. Some profiles consist of fillers, joiners and direction marks
+/// alone, which would leave an empty line in a list.
+fn is_visible(c: char) -> bool {
+    let unseen = matches!(c,
+        '\u{AD}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{2800}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
+        | '\u{E0000}'..='\u{E0FFF}');
+    !unseen && !c.is_whitespace() && !c.is_control() && !is_combining_mark(c)
+}
+
 impl fmt::Debug for PersonName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PersonName(***)")
@@ -62,16 +74,28 @@ impl fmt::Debug for PersonName {
 }
 
 /// The text without accents and in lower case, for comparing: `João Inês` is `joao ines`.
+///
+/// Compatibility forms become plain ones (Unicode NFKD: `ﬁ` is `fi`), marks are dropped, and the
+/// Latin letters without a decomposition are written as people do who have no key for them.
 pub fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.nfkd().filter(|c| !is_combining_mark(*c)) {
-        match c {
-            'ß' | 'ẞ' => folded.push_str("ss"),
-            'æ' | 'Æ' => folded.push_str("ae"),
-            'ø' | 'Ø' => folded.push('o'),
-            'ł' | 'Ł' => folded.push('l'),
-            // Lower-casing may bring a mark of its own: U+0130 gives an i and a dot above.
-            c => folded.extend(c.to_lowercase().filter(|c| !is_combining_mark(*c))),
+        // Lower-casing may bring a mark of its own: U+0130 gives an i and a dot above.
+        for c in c.to_lowercase().filter(|c| !is_combining_mark(*c)) {
+            match c {
+                'ß' => folded.push_str("ss"),
+                'æ' => folded.push_str("ae"),
+                'œ' => folded.push_str("oe"),
+                'þ' => folded.push_str("th"),
+                'ø' => folded.push('o'),
+                'đ' | 'ð' => folded.push('d'),
+                'ħ' => folded.push('h'),
+                'ı' => folded.push('i'),
+                'ł' => folded.push('l'),
+                'ŧ' => folded.push('t'),
+                'ς' => folded.push('σ'),
+                c => folded.push(c),
+            }
         }
     }
     folded
@@ -125,6 +149,12 @@ mod tests {
     fn folding_drops_accents_and_case() {
         assert_eq!(fold("João INÊS Conceição"), "joao ines conceicao");
         assert_eq!(fold("Straße Ærø İ"), "strasse aero i");
+        assert_eq!(
+            fold("Łódź Œuvre ısı Þór Đorđe"),
+            "lodz oeuvre isi thor dorde"
+        );
+        assert_eq!(fold("ΣΊΣΥΦΟΣ"), fold("σίσυφος"));
+        assert_eq!(fold("ﬁm ① Ｆｕｌｌ"), "fim 1 full");
     }
 
     #[test]
@@ -151,6 +181,8 @@ mod tests {
             "Ana 💙"
         );
         assert_eq!(PersonName::salvage("\u{0}\u{7}"), None);
+        // A filler and joiners: what people write who want no name.
+        assert_eq!(PersonName::salvage("\u{3164}\u{200D}\u{FEFF}"), None);
         assert_eq!(
             PersonName::salvage(&"x".repeat(500))
                 .unwrap()
@@ -169,7 +201,33 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folding_is_stable(text in "\\PC*") {
+        fn case_does_not_matter(text in "[a-zA-Zà-öø-ÿÀ-ÖØ-Þ ]{0,40}") {
+            prop_assert_eq!(fold(&text), fold(&text.to_uppercase()));
+            prop_assert_eq!(fold(&text), fold(&text.to_lowercase()));
+        }
+
+        #[test]
+        fn tokens_are_bounded_and_tokens_of_themselves(text in any::<String>()) {
+            let found = tokens(&text);
+            prop_assert!(found.len() <= MAX_TOKENS);
+            for token in found {
+                prop_assert!((MIN_TOKEN..=MAX_TOKEN).contains(&token.chars().count()));
+                prop_assert_eq!(tokens(&token), vec![token]);
+            }
+        }
+
+        #[test]
+        fn a_prefix_range_is_right_at_the_edges_of_the_encoding(
+            prefix in "[a-b\u{7F}\u{80}\u{7FF}\u{800}\u{D7FF}\u{E000}\u{FFFF}\u{10000}\u{10FFFF}]{0,3}",
+            text in "[a-b\u{7F}\u{80}\u{7FF}\u{800}\u{D7FF}\u{E000}\u{FFFF}\u{10000}\u{10FFFF}]{0,4}",
+        ) {
+            let (low, high) = prefix_bounds(&prefix);
+            let inside = text >= low && high.is_none_or(|high| text < high);
+            prop_assert_eq!(inside, text.starts_with(&prefix));
+        }
+
+        #[test]
+        fn folding_is_stable(text in any::<String>()) {
             let once = fold(&text);
             prop_assert_eq!(fold(&once), once);
         }
@@ -185,7 +243,7 @@ mod tests {
         }
 
         #[test]
-        fn a_salvaged_name_is_a_name(text in "\\PC*") {
+        fn a_salvaged_name_is_a_name(text in any::<String>()) {
             if let Some(name) = PersonName::salvage(&text) {
                 prop_assert_eq!(PersonName::parse(name.as_str()), Ok(name));
             }
