@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use actix_web::HttpServer;
 use anyhow::Context as _;
-use diesel_postgres::{Database, migrations};
-use http_api::Api;
-use kernel::{Origin, SystemContext, SystemPurpose, Toolkit};
+use diesel_postgres::migrations;
+use http_api::{Api, ApiSettings};
+use kernel::{Origin, SystemContext, SystemPurpose};
 use otel_telemetry::Telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::Background;
 use crate::config::{Config, Http};
-use crate::wiring;
+use crate::wiring::{self, Foundation, Services};
 
 /// How long telemetry may take to send what it holds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,27 +46,27 @@ fn run(config: &Config) -> anyhow::Result<()> {
         0 => available_parallelism().map_or(2, usize::from),
         workers => workers,
     };
-    let tools = wiring::toolkit(config)?;
-    let database = wiring::database(config, workers)?;
-    let api = wiring::api(config, &tools, &database)?;
+    let foundation = Foundation::from_config(config, workers)?;
+    let services = Services::new(&foundation);
+    let settings = ApiSettings {
+        proxy_hops: config.http.proxy_hops,
+    };
     let mut background = Background::new()?;
-    background.block_on(check_database(config, &tools, &database))?;
+    background.block_on(check_database(config, &foundation))?;
     let stop = background.block_on(async { stop_signal() })?;
-    background.start(config, &database)?;
+    background.start(config, &foundation.database)?;
+    let api = wiring::api(&foundation, services, settings);
     let served = listen(&config.http, workers, api, stop);
     background.stop();
     served
 }
 
 /// Refuses a database whose role or shape is not right.
-async fn check_database(
-    config: &Config,
-    tools: &Toolkit,
-    database: &Database,
-) -> anyhow::Result<()> {
-    let origin = Origin::internal(tools.id());
+async fn check_database(config: &Config, foundation: &Foundation) -> anyhow::Result<()> {
+    let origin = Origin::internal(foundation.tools().id());
     let sys = SystemContext::new(SystemPurpose::OperatorCounts, origin);
-    database
+    foundation
+        .database
         .for_jobs()
         .verify_role(&sys)
         .await

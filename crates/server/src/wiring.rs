@@ -1,18 +1,91 @@
-//! Adapters made from the configuration and handed to services. One function for each part, so
-//! that `serve` and the commands build no more than they need.
+//! Adapters made and handed to services: [`Foundation`] is what every service stands on,
+//! [`Services`] are all of them, [`api`] is what callers reach.
 
+use std::fmt;
 use std::sync::Arc;
 
+use clinics::{Access, Administration, Branches, Clinics, PasswordHasher};
+use contacts::Contacts;
+use diesel_postgres::audit::PgAuditTrail;
+use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
+use diesel_postgres::contacts::PgContactStore;
 use diesel_postgres::{Database, PoolSettings};
 use http_api::{Api, ApiHooks, ApiSettings};
-use kernel::{Clock, Random, Toolkit};
-use security::{KeyRing, MasterKey, SigningKey, SystemClock, SystemRandom};
+use kernel::{Clock, Gate, Keys, Random, Toolkit};
+use security::passwords::{Argon2Hasher, Bounds, Cost};
+use security::tokens::{JwtTokens, SigningKey};
+use security::{KeyRing, MasterKey, SystemClock, SystemRandom};
 
 use crate::config::{Config, ConfigError};
 use crate::health::DatabaseCheck;
 
-/// Clock, randomness and the configured keys.
-pub(crate) fn toolkit(config: &Config) -> Result<Toolkit, ConfigError> {
+/// Who issues access tokens, and for what: part of each token.
+const ISSUER: &str = "acolhe";
+const AUDIENCE: &str = "acolhe-api";
+/// Logins that wait for their turn beside those whose password is being hashed.
+const WAITING_LOGINS: usize = 64;
+
+/// What every service stands on: ports that are adapters already.
+#[derive(Clone)]
+pub struct Foundation {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+    /// Keys.
+    pub keys: Arc<dyn Keys>,
+    /// Access tokens.
+    pub tokens: JwtTokens,
+    /// Passwords.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// Every store.
+    pub database: Database,
+}
+
+impl Foundation {
+    /// As configured, for `workers` HTTP workers. Connects to nothing yet.
+    pub(crate) fn from_config(config: &Config, workers: usize) -> Result<Self, ConfigError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let bounds = Bounds {
+            running: workers,
+            waiting: WAITING_LOGINS,
+        };
+        let hasher = Argon2Hasher::new(Cost::STANDARD, bounds, Arc::clone(&random))
+            .map_err(|error| ConfigError::refused("http.workers", &error))?;
+        Ok(Self {
+            keys: Arc::new(key_ring(config)?),
+            tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
+            hasher: Arc::new(hasher),
+            database: database(config, workers)?,
+            clock,
+            random,
+        })
+    }
+
+    /// Clock, randomness and keys in one.
+    pub fn tools(&self) -> Toolkit {
+        Toolkit::new(
+            Arc::clone(&self.clock),
+            Arc::clone(&self.random),
+            Arc::clone(&self.keys),
+        )
+    }
+
+    /// The operators' service, for `acolhe-server admin` alone: no route reaches it.
+    pub fn administration(&self) -> Administration {
+        let store = Arc::new(PgAdministration::new(self.database.clone()));
+        Administration::new(store, Arc::clone(&self.hasher), self.tools())
+    }
+}
+
+impl fmt::Debug for Foundation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Foundation")
+    }
+}
+
+fn key_ring(config: &Config) -> Result<KeyRing, ConfigError> {
     const NAME: &str = "keys.master";
     let text = config.keys.master.as_ref();
     let text = text.ok_or_else(|| ConfigError::missing(NAME))?;
@@ -22,21 +95,32 @@ pub(crate) fn toolkit(config: &Config) -> Result<Toolkit, ConfigError> {
         .map(MasterKey::parse)
         .collect();
     let keys = keys.map_err(|error| ConfigError::refused(NAME, &error))?;
-    let ring = KeyRing::new(keys, config.keys.lookup_version)
-        .map_err(|error| ConfigError::refused(NAME, &error))?;
-    Ok(Toolkit::new(clock(), random(), Arc::new(ring)))
+    KeyRing::new(keys, config.keys.lookup_version)
+        .map_err(|error| ConfigError::refused(NAME, &error))
 }
 
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock)
+fn tokens(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<JwtTokens, ConfigError> {
+    const NAME: &str = "auth.signing_key";
+    const OLDER: &str = "auth.older_signing_keys";
+    let text = config.auth.signing_key.as_ref();
+    let text = text.ok_or_else(|| ConfigError::missing(NAME))?;
+    let key =
+        SigningKey::parse(text.expose()).map_err(|error| ConfigError::refused(NAME, &error))?;
+    let older = config.auth.older_signing_keys.as_ref();
+    let older: Result<Vec<SigningKey>, _> = older
+        .map_or("", |keys| keys.expose())
+        .split_whitespace()
+        .map(SigningKey::parse)
+        .collect();
+    let older = older.map_err(|error| ConfigError::refused(OLDER, &error))?;
+    Ok(JwtTokens::new(key, older, ISSUER, AUDIENCE, clock, random))
 }
 
-fn random() -> Arc<dyn Random> {
-    Arc::new(SystemRandom)
-}
-
-/// The database through the server's own role, its pool shared by `workers` HTTP workers.
-pub(crate) fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
+fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
     let settings = &config.database;
     let url = settings.url.as_ref();
     let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
@@ -52,43 +136,79 @@ pub(crate) fn database(config: &Config, workers: usize) -> Result<Database, Conf
     .map_err(|error| ConfigError::refused("database.url", &error))
 }
 
-/// Lets nobody in: stands until memberships are kept in the database.
-struct Nobody;
+/// Every service that callers or jobs reach.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Who comes in.
+    pub access: Access,
+    /// The clinic itself.
+    pub clinics: Clinics,
+    /// Its branches.
+    pub branches: Branches,
+    /// Its contacts.
+    pub contacts: Contacts,
+}
 
-#[async_trait::async_trait]
-impl http_api::Authenticator for Nobody {
-    fn verify(&self, _: &str) -> Result<clinics::Identity, clinics::InvalidToken> {
-        Err(clinics::InvalidToken)
-    }
-    async fn grant(
-        &self,
-        _: kernel::Origin,
-        _: clinics::Identity,
-        _: kernel::ClinicId,
-    ) -> Result<Option<kernel::Grant>, kernel::StoreError> {
-        Ok(None)
+impl Services {
+    /// All of them over PostgreSQL.
+    pub fn new(foundation: &Foundation) -> Self {
+        let Foundation {
+            keys,
+            tokens,
+            hasher,
+            database,
+            ..
+        } = foundation;
+        let tools = foundation.tools();
+        let gate = Gate::new(Arc::new(PgAuditTrail::new(database.clone())), tools.clone());
+        let login = Arc::new(PgLogin::new(database.clone()));
+        let tokens = Arc::new(tokens.clone());
+        let clinics = Arc::new(PgClinics::new(database.clone()));
+        let branches = Arc::new(PgBranches::new(database.clone()));
+        let contacts = Arc::new(PgContactStore::new(database.clone(), Arc::clone(keys)));
+        Self {
+            access: Access::new(
+                login.clone(),
+                login,
+                Arc::clone(hasher),
+                tokens.clone(),
+                tokens,
+                tools.clone(),
+            ),
+            branches: Branches::new(branches, clinics.clone(), gate.clone(), tools.clone()),
+            clinics: Clinics::new(clinics, gate.clone(), tools.clone()),
+            contacts: Contacts::new(contacts, gate, tools),
+        }
     }
 }
 
-/// The API with every service.
-pub(crate) fn api(
-    config: &Config,
-    tools: &Toolkit,
-    database: &Database,
-) -> Result<Api, ConfigError> {
+/// The API over these services.
+pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -> Api {
     let hooks = ApiHooks {
         link_remote_parent: otel_telemetry::trace::link_remote_parent,
         current_trace_id: otel_telemetry::trace::current_trace_id,
     };
-    let settings = ApiSettings {
-        proxy_hops: config.http.proxy_hops,
-    };
     let check = DatabaseCheck {
-        database: database.clone(),
-        tools: tools.clone(),
+        database: foundation.database.clone(),
+        tools: foundation.tools(),
     };
-    let access = Arc::new(Nobody);
-    Ok(Api::new(tools.clone(), access, hooks, settings).with_check(Arc::new(check)))
+    let Services {
+        access,
+        clinics,
+        branches,
+        contacts,
+    } = services;
+    Api::new(
+        foundation.tools(),
+        Arc::new(access.clone()),
+        hooks,
+        settings,
+    )
+    .with_check(Arc::new(check))
+    .with(access)
+    .with(clinics)
+    .with(branches)
+    .with(contacts)
 }
 
 /// A new master key and signing key, as lines of the environment.

@@ -169,21 +169,6 @@ pub(crate) const KEYS: &[Key] = &[
         "true",
         "Whether this process also runs jobs and the sequencer: true or false.",
     ),
-    key(
-        "jobs.concurrency",
-        "8",
-        "Jobs that run at once in this process, from 1 to 256.",
-    ),
-    key(
-        "jobs.poll_interval",
-        "200ms",
-        "How long to wait before asking for jobs again when there were none.",
-    ),
-    key(
-        "jobs.lease",
-        "30s",
-        "How long a job is leased before it is renewed.",
-    ),
 ];
 
 /// The key of this name.

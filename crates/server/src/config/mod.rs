@@ -77,9 +77,6 @@ pub(crate) struct Auth {
 #[derive(Debug, Clone)]
 pub(crate) struct Jobs {
     pub(crate) enabled: bool,
-    pub(crate) concurrency: u16,
-    pub(crate) poll_interval: Duration,
-    pub(crate) lease: Duration,
 }
 
 impl Config {
@@ -126,9 +123,6 @@ impl Config {
             },
             jobs: Jobs {
                 enabled: read.parsed("jobs.enabled", true),
-                concurrency: read.bounded("jobs.concurrency", 1, 256),
-                poll_interval: read.duration("jobs.poll_interval"),
-                lease: read.duration("jobs.lease"),
             },
         };
         read.finish(config)

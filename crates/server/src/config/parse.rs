@@ -139,12 +139,6 @@ impl<'a> Reader<'a> {
             })
     }
 
-    /// As [`Self::within`], small.
-    pub(crate) fn bounded(&mut self, name: &str, least: u16, most: u16) -> u16 {
-        let number = self.within(name, least.into(), most.into());
-        u16::try_from(number).unwrap_or(least)
-    }
-
     /// A number from 0 to 1.
     pub(crate) fn ratio(&mut self, name: &str) -> f64 {
         let parsed = self.values.get(name).and_then(|value| value.parse().ok());

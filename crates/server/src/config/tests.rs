@@ -46,8 +46,8 @@ fn every_default_is_valid() {
     assert_eq!(config.database.max_connections, 20);
     assert_eq!(config.database.keep, 5);
     assert_eq!(config.database.acquire_timeout, Duration::from_secs(10));
-    assert_eq!(config.database.idle_timeout, Duration::from_secs(300));
-    assert_eq!(config.database.slow_query, Duration::from_millis(1000));
+    assert_eq!(config.database.idle_timeout, Duration::from_mins(5));
+    assert_eq!(config.database.slow_query, Duration::from_secs(1));
     assert!(config.jobs.enabled);
 }
 
@@ -95,7 +95,7 @@ fn a_wrong_value_names_the_key_and_what_would_be_right_but_not_the_value() {
         ("ACOLHE_DATABASE_SLOW_QUERY", "canaria"),
         ("ACOLHE_TELEMETRY_SAMPLING_RATIO", "canaria"),
         ("ACOLHE_TELEMETRY_LOG_FORMAT", "canaria"),
-        ("ACOLHE_JOBS_CONCURRENCY", "0"),
+        ("ACOLHE_HTTP_PROXY_HOPS", "9"),
     ]);
     for rule in [
         "http.port must be a whole number from 0 to 65535",
@@ -103,7 +103,7 @@ fn a_wrong_value_names_the_key_and_what_would_be_right_but_not_the_value() {
         "database.slow_query must be a duration such as 500ms, 10s, 15m or 1h",
         "telemetry.sampling_ratio must be a number from 0 to 1",
         "telemetry.log_format must be json or text",
-        "jobs.concurrency must be a whole number from 1 to 256",
+        "http.proxy_hops must be a whole number from 0 to 8",
     ] {
         assert!(text.contains(rule), "{rule}: {text}");
     }
@@ -149,7 +149,7 @@ fn a_secret_may_stand_in_a_file_of_its_own_and_is_never_shown() {
 #[test]
 fn durations_have_a_unit() {
     assert_eq!(parse::duration("500ms"), Some(Duration::from_millis(500)));
-    assert_eq!(parse::duration("15m"), Some(Duration::from_secs(900)));
+    assert_eq!(parse::duration("15m"), Some(Duration::from_mins(15)));
     for wrong in [
         "",
         "5",

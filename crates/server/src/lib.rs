@@ -1,0 +1,140 @@
+//! The server: reads the configuration, wires adapters to services, and runs. Everything that
+//! decides anything lives in other crates.
+//!
+//! A library with a thin `main`, so that tests can wire the very same parts over a database of
+//! their own ([`wiring`]).
+
+#![warn(missing_docs)]
+
+mod background;
+mod config;
+mod health;
+mod output;
+mod serve;
+pub mod wiring;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use diesel_postgres::migrations;
+
+use config::{Config, ConfigError, KEYS, Sources};
+
+/// The back office of clinic networks, as one API.
+#[derive(Parser)]
+#[command(name = "acolhe-server", version, about)]
+struct Cli {
+    /// A TOML file with the configuration; `acolhe-server config` lists its keys.
+    #[arg(long, env = "ACOLHE_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer requests until told to stop; what happens without a command.
+    Serve,
+    /// Bring the database to the shape this version needs.
+    ///
+    /// Uses database.owner_url. Run it before the new version serves; it may be run again.
+    Migrate,
+    /// Print every key of the configuration with its default and meaning.
+    Config,
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print the catalogue of errors as Markdown.
+    #[command(hide = true)]
+    Errors,
+    /// Make keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Print a new master key and a new signing key, as the configuration takes them.
+    Generate {
+        /// The master key's version; higher than those in use.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        version: u16,
+    },
+}
+
+/// Runs the command of the process's arguments to its end.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::serve(&read_config(cli.config)?),
+        Command::Migrate => migrate(&read_config(cli.config)?),
+        Command::Config => output::print(&describe_config()),
+        Command::Openapi => output::print(&http_api::openapi_document()),
+        Command::Errors => output::print(&http_api::errors_markdown()),
+        Command::Keys {
+            command: KeysCommand::Generate { version },
+        } => output::print(&wiring::generate_keys(version)),
+    }
+}
+
+fn read_config(file: Option<PathBuf>) -> Result<Config, ConfigError> {
+    // The one place that reads the environment.
+    let environment = std::env::vars_os()
+        // A variable that is no text is none of ours.
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let values = config::load(&Sources { file, environment })?;
+    Config::read(&values)
+}
+
+fn describe_config() -> String {
+    let mut text = String::from(
+        "Keys of the configuration. The environment wins over the file (--config), the file over\n\
+         the default. A secret may also be given as KEY_file (variable VARIABLE_FILE), the path of\n\
+         a file that holds it. Durations are 500ms, 10s, 15m or 1h.\n",
+    );
+    for key in KEYS {
+        let default = match key.default {
+            Some(default) => format!("default {default}"),
+            None if key.secret => "secret".to_owned(),
+            None => "unset".to_owned(),
+        };
+        let (name, variable, meaning) = (key.name, key.variable(), key.meaning);
+        let _infallible = write!(text, "\n{name}  ({default}; {variable})\n    {meaning}\n");
+    }
+    text
+}
+
+fn migrate(config: &Config) -> anyhow::Result<()> {
+    let url = config
+        .database
+        .owner_url
+        .as_ref()
+        .ok_or_else(|| ConfigError::missing("database.owner_url"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let applied = runtime.block_on(migrations::migrate(url.expose()))?;
+    if applied.is_empty() {
+        return output::print("The database is up to date.\n");
+    }
+    let mut lines = String::new();
+    for name in applied {
+        let _infallible = writeln!(lines, "applied {name}");
+    }
+    output::print(&lines)
+}
