@@ -17,6 +17,7 @@ pub(super) fn clippy(checkout: &Checkout) -> anyhow::Result<String> {
         "clippy",
         "--workspace",
         "--all-targets",
+        "--keep-going",
         "--",
         "--deny",
         "warnings",
