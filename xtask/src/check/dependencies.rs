@@ -187,13 +187,16 @@ fn faults_of(metadata: &Metadata, ours: &[&str], package: &Package, rule: &Rule)
     for dependency in &package.dependencies {
         let name = dependency.name.as_str();
         if ours.contains(&name) {
-            let itself = name == package.name && dependency.is_dev();
+            // A domain's tests need no sibling either; an adapter's or a calling side's may wire up
+            // whatever stands below the server.
+            let in_tests = dependency.is_dev()
+                && (name == package.name || (rule.floor == Floor::Free && name != "server"));
             if is_tests_only(name) && !dependency.is_dev() && package.name != "xtask" {
                 faults.push(format!(
                     "{}: {name} is for [dev-dependencies] alone",
                     package.name
                 ));
-            } else if !rule.ours.contains(&name) && !is_tests_only(name) && !itself {
+            } else if !rule.ours.contains(&name) && !is_tests_only(name) && !in_tests {
                 faults.push(format!("{} must not use {name}", package.name));
             }
             continue;
@@ -295,6 +298,7 @@ mod tests {
             ("contacts", "contacts", Some("dev")),
             ("http-api", "contacts", None),
             ("http-api", "test-support", Some("dev")),
+            ("http-api", "diesel-postgres", Some("dev")),
             ("diesel-postgres", "diesel", None),
             ("test-support", "diesel-postgres", None),
             ("test-support", "tokio-postgres", None),
@@ -336,6 +340,12 @@ mod tests {
                 "security",
                 None,
                 "diesel-postgres must not use security",
+            ),
+            (
+                "http-api",
+                "server",
+                Some("dev"),
+                "http-api must not use server",
             ),
             (
                 "test-support",
