@@ -3,7 +3,7 @@
 //! `x-permission` (an action's name, `signed-in` or `public`), and from it follow its security,
 //! its clinic parameters and the failures it can answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use actix_web::App;
@@ -95,6 +95,7 @@ fn build() -> Document {
         "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
         "description": "The `accessToken` of `POST /api/v1/auth/login`.",
     }});
+    prune(&mut components, &paths);
     Document {
         openapi: "3.1.0",
         info: json!({
@@ -176,7 +177,7 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
     if let Value::Object(responses) = responses {
         for code in failures {
             let status = code.status().as_u16().to_string();
-            let reference = json!({"$ref": format!("#/components/responses/{}", code.code())});
+            let reference = json!({"$ref": format!("#/components/responses/Problem{status}")});
             responses.entry(status).or_insert(reference);
         }
     }
@@ -228,8 +229,9 @@ fn shared_parameters() -> Value {
     })
 }
 
+/// One response for each status, with every code it may have as an example.
 fn shared_responses() -> Value {
-    let mut responses = Map::new();
+    let mut examples: BTreeMap<u16, Map<String, Value>> = BTreeMap::new();
     for code in ProblemCode::ALL {
         let example = crate::Problem::new(*code);
         let mut example = serde_json::to_value(example.document(None, None)).unwrap_or_default();
@@ -239,22 +241,64 @@ fn shared_responses() -> Value {
             example["invalidParams"] =
                 json!([{"name": "name", "code": "required", "reason": "is required"}]);
         }
+        let example = json!({"summary": code.title(), "value": example});
+        let of_status = examples.entry(code.status().as_u16()).or_default();
+        of_status.insert(code.code().to_owned(), example);
+    }
+    let mut responses = Map::new();
+    for (status, examples) in examples {
+        let codes: Vec<&str> = examples.keys().map(String::as_str).collect();
         let response = json!({
-            "description": code.explanation(),
+            "description": format!("A problem: {}. See /docs/errors.", codes.join(", ")),
             "content": {"application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
-                "example": example,
+                "examples": examples,
             }},
         });
-        responses.insert(code.code().to_owned(), response);
+        responses.insert(format!("Problem{status}"), response);
     }
     Value::Object(responses)
 }
 
+/// Drops components that nothing refers to, and then those that only they referred to.
+fn prune(components: &mut Value, paths: &BTreeMap<String, Map<String, Value>>) {
+    loop {
+        let mut used = HashSet::new();
+        for operation in paths.values().flat_map(Map::values) {
+            references(operation, &mut used);
+        }
+        references(components, &mut used);
+        let mut dropped = false;
+        for kind in ["schemas", "responses", "parameters"] {
+            if let Some(named) = components.get_mut(kind).and_then(Value::as_object_mut) {
+                let before = named.len();
+                named.retain(|name, _| used.contains(&format!("#/components/{kind}/{name}")));
+                dropped |= named.len() < before;
+            }
+        }
+        if !dropped {
+            return;
+        }
+    }
+}
+
+fn references(value: &Value, found: &mut HashSet<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(reference)) = map.get("$ref") {
+                found.insert(reference.clone());
+            }
+            for value in map.values() {
+                references(value, found);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn operations() -> impl Iterator<Item = (String, &'static Map<String, Value>)> {
@@ -373,21 +417,9 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere() {
-        fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-            match value {
-                Value::Object(map) => {
-                    if let Some(Value::String(reference)) = map.get("$ref") {
-                        found.push(reference);
-                    }
-                    map.values().for_each(|value| walk(value, found));
-                }
-                Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
-                _ => {}
-            }
-        }
         let document = serde_json::to_value(&*DOCUMENT).unwrap_or_default();
-        let mut found = Vec::new();
-        walk(&document, &mut found);
+        let mut found = HashSet::new();
+        references(&document, &mut found);
         assert!(!found.is_empty());
         for reference in found {
             let pointer = reference.trim_start_matches('#');
