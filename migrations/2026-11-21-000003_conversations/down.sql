@@ -9,6 +9,8 @@ DROP TABLE app.message_receipts;
 DROP TABLE app.message_keys;
 DROP TABLE app.messages;
 DROP TABLE app.conversations;
+DROP TABLE app.identity_names;
+DROP TABLE app.identity_proofs;
 DROP TABLE app.webhook_inbox;
 DROP TABLE app.channels;
 DROP TABLE app.webhook_endpoint_secrets;

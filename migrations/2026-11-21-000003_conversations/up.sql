@@ -54,6 +54,8 @@ CREATE TABLE app.channels (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     CONSTRAINT channels_pk PRIMARY KEY (clinic_id, id),
+    -- A number is one channel of a clinic, or its messages would be told twice.
+    CONSTRAINT channels_external_id_unique UNIQUE (clinic_id, provider, external_id),
     -- Within one endpoint a number is one clinic's. Only operators bind channels to an endpoint
     -- that is not their clinic's own, so this answers nobody what they may not know.
     CONSTRAINT channels_route_unique UNIQUE (endpoint_id, external_id)
@@ -92,6 +94,43 @@ GRANT SELECT (id, endpoint_id, digest, received_at, route, clinic_id, channel_id
       UPDATE (clinic_id, channel_id) ON app.webhook_inbox TO acolhe_definer;
 CALL app.classify('app.webhook_inbox', 'none: id endpoint_id digest received_at route clinic_id
     channel_id; medical: body');
+
+-- Which identities messages proved to be of one person, each pair with its latest proof. Kept for
+-- ever: who somebody is, is worked out from these, in whatever order they came.
+CREATE TABLE app.identity_proofs (
+    clinic_id uuid NOT NULL,
+    weak_kind text NOT NULL,
+    weak_key text COLLATE "C" NOT NULL,
+    strong_kind text NOT NULL,
+    strong_key text COLLATE "C" NOT NULL,
+    proven_at timestamptz NOT NULL,
+    proven_order text COLLATE "C" NOT NULL,
+    CONSTRAINT identity_proofs_pk
+        PRIMARY KEY (clinic_id, weak_kind, weak_key, strong_kind, strong_key)
+) WITH (fillfactor = 70);
+CREATE INDEX identity_proofs_by_strong
+    ON app.identity_proofs (clinic_id, strong_kind, strong_key);
+CALL app.seal_by_clinic('app.identity_proofs');
+GRANT SELECT, INSERT, UPDATE ON app.identity_proofs TO acolhe_app;
+CALL app.classify('app.identity_proofs', 'none: clinic_id weak_kind strong_kind proven_at
+    proven_order; personal: weak_key strong_key');
+
+-- The latest profile name that came with each identity. A contact that nobody of the clinic named
+-- has the latest of its identities' names.
+CREATE TABLE app.identity_names (
+    clinic_id uuid NOT NULL,
+    kind text NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    name text NOT NULL
+        CONSTRAINT identity_names_length CHECK (char_length(name) BETWEEN 1 AND 200),
+    proven_at timestamptz NOT NULL,
+    proven_order text COLLATE "C" NOT NULL,
+    CONSTRAINT identity_names_pk PRIMARY KEY (clinic_id, kind, key)
+) WITH (fillfactor = 70);
+CALL app.seal_by_clinic('app.identity_names');
+GRANT SELECT, INSERT, UPDATE ON app.identity_names TO acolhe_app;
+CALL app.classify('app.identity_names',
+    'none: clinic_id kind proven_at proven_order; personal: key name');
 
 CREATE TABLE app.conversations (
     clinic_id uuid NOT NULL,
@@ -152,6 +191,10 @@ CREATE TABLE app.messages (
     conversation_id uuid NOT NULL,
     channel_id uuid NOT NULL,
     remote_jid text NOT NULL,
+    -- The strongest identity that the message named of the person at the other end: whoever holds
+    -- it has the message.
+    person_kind text NOT NULL,
+    person_key text COLLATE "C" NOT NULL,
     provider_id text COLLATE "C",
     from_me boolean NOT NULL,
     kind text NOT NULL,
@@ -185,7 +228,8 @@ CALL app.partition_yearly('app.messages', 2026, 2036);
 GRANT SELECT, INSERT, UPDATE ON app.messages TO acolhe_app;
 CALL app.classify('app.messages', 'none: clinic_id id conversation_id channel_id provider_id from_me
     kind reply_to forwarded sent_at order_key status status_times error edited_at revoked_at
-    created_at; personal: remote_jid; medical: body content edited_body reactions');
+    person_kind created_at; personal: remote_jid person_key;
+    medical: body content edited_body reactions');
 
 -- A message is known once, whichever partition it lies in.
 CREATE TABLE app.message_keys (
@@ -234,6 +278,9 @@ CREATE TABLE app.message_amendments (
     provider_id text COLLATE "C" NOT NULL,
     from_me boolean NOT NULL,
     remote_jid text COLLATE "C" NOT NULL,
+    -- As in messages: an amendment counts where its person has the message.
+    person_kind text NOT NULL,
+    person_key text COLLATE "C" NOT NULL,
     at timestamptz NOT NULL,
     -- The new body of an edit, the emoji of a reaction; NULL removes the reaction.
     value text,
@@ -241,21 +288,28 @@ CREATE TABLE app.message_amendments (
     CONSTRAINT message_amendments_pk
         PRIMARY KEY (clinic_id, channel_id, target_provider_id, kind, provider_id, from_me)
 );
+CREATE INDEX message_amendments_by_person
+    ON app.message_amendments (clinic_id, person_kind, person_key);
 CALL app.seal_by_clinic('app.message_amendments');
 GRANT SELECT, INSERT, UPDATE ON app.message_amendments TO acolhe_app;
 CALL app.classify('app.message_amendments', 'none: clinic_id channel_id target_provider_id kind
-    provider_id from_me at created_at; personal: remote_jid; medical: value');
+    provider_id from_me at created_at person_kind; personal: remote_jid person_key;
+    medical: value');
 
 SET LOCAL ROLE acolhe_definer;
 
 CREATE FUNCTION sec.find_endpoint(p_path_key text)
-RETURNS TABLE (endpoint_id uuid, provider text, verify_token_sealed bytea, secrets_sealed bytea[])
+RETURNS TABLE (endpoint_id uuid, provider text, verify_token_sealed bytea, secret_ids uuid[],
+               secrets_sealed bytea[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT e.id, e.provider, e.verify_token_sealed,
-           ARRAY(SELECT s.sealed FROM app.webhook_endpoint_secrets s
-                 WHERE s.endpoint_id = e.id AND (s.not_after IS NULL OR s.not_after > now())
-                 ORDER BY s.created_at DESC)
-    FROM app.webhook_endpoints e WHERE e.path_key = p_path_key
+    SELECT e.id, e.provider, e.verify_token_sealed, good.ids, good.sealed
+    FROM app.webhook_endpoints e CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(s.id ORDER BY s.created_at DESC, s.id DESC), '{}') AS ids,
+               coalesce(array_agg(s.sealed ORDER BY s.created_at DESC, s.id DESC), '{}') AS sealed
+        FROM app.webhook_endpoint_secrets s
+        WHERE s.endpoint_id = e.id AND (s.not_after IS NULL OR s.not_after > now())
+    ) good
+    WHERE e.path_key = p_path_key
 $$;
 
 -- Stores the changes of one delivery and enqueues their jobs, in one statement. A change that is
@@ -293,7 +347,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     WITH claimed AS (
         UPDATE app.webhook_inbox w SET clinic_id = ch.clinic_id, channel_id = ch.id
         FROM app.channels ch
-        WHERE ch.clinic_id = p_clinic AND ch.id = p_channel AND ch.status = 'active'
+        WHERE ch.clinic_id = p_clinic AND ch.clinic_id = app.current_clinic()
+          AND ch.id = p_channel AND ch.status = 'active'
           AND w.endpoint_id = ch.endpoint_id AND w.route = ch.external_id AND w.clinic_id IS NULL
         RETURNING w.id, w.clinic_id
     ), enqueued AS (

@@ -26,6 +26,7 @@ mod batch;
 pub mod clinics;
 mod connect;
 pub mod contacts;
+pub mod conversations;
 pub mod database;
 pub mod error;
 pub mod events;

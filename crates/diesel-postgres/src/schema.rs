@@ -194,6 +194,33 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.identity_names (clinic_id, kind, key) {
+        clinic_id -> Uuid,
+        kind -> Text,
+        /// personal
+        key -> Text,
+        /// personal
+        name -> Text,
+        proven_at -> Timestamptz,
+        proven_order -> Text,
+    }
+}
+
+diesel::table! {
+    app.identity_proofs (clinic_id, weak_kind, weak_key, strong_kind, strong_key) {
+        clinic_id -> Uuid,
+        weak_kind -> Text,
+        /// personal
+        weak_key -> Text,
+        strong_kind -> Text,
+        /// personal
+        strong_key -> Text,
+        proven_at -> Timestamptz,
+        proven_order -> Text,
+    }
+}
+
+diesel::table! {
     app.jobs (clinic_id, id) {
         clinic_id -> Uuid,
         id -> Uuid,
@@ -239,6 +266,9 @@ diesel::table! {
         from_me -> Bool,
         /// personal
         remote_jid -> Text,
+        person_kind -> Text,
+        /// personal
+        person_key -> Text,
         at -> Timestamptz,
         /// medical
         value -> Nullable<Text>,
@@ -280,6 +310,9 @@ diesel::table! {
         channel_id -> Uuid,
         /// personal
         remote_jid -> Text,
+        person_kind -> Text,
+        /// personal
+        person_key -> Text,
         provider_id -> Nullable<Text>,
         from_me -> Bool,
         kind -> Text,
@@ -407,6 +440,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     conversations,
     event_heads,
     events,
+    identity_names,
+    identity_proofs,
     jobs,
     memberships,
     message_amendments,

@@ -1,0 +1,10 @@
+//! Channels, the ingress of webhooks, conversations and messages on PostgreSQL.
+
+mod channels;
+mod inbox;
+mod ingress;
+mod rows;
+
+pub use channels::PgChannelStore;
+pub use inbox::PgConversationStore;
+pub use ingress::PgIngress;
