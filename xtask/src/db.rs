@@ -16,7 +16,7 @@ use crate::{
         cluster::{Cluster, Kind, Running},
         installation,
     },
-    schema, terminal,
+    process, schema, terminal,
 };
 
 /// Start, stop, look into this checkout's own PostgreSQL.
@@ -46,6 +46,8 @@ enum Db {
     ///
     /// Never touches a database that DATABASE_URL gives.
     Reset(Which),
+    /// Bring its database to the shape this checkout needs: builds the server, runs `acolhe-server migrate`.
+    Migrate,
     /// Write the Rust side of the schema, from the migrations.
     ///
     /// Runs them on a scratch database of the test cluster and writes
@@ -126,6 +128,7 @@ impl Args {
             Db::Stop { cluster } => stop(checkout, cluster.map(Kind::from))?,
             Db::Status => status(checkout)?,
             Db::Reset(which) => reset(checkout, which.cluster.into())?,
+            Db::Migrate => return migrate(checkout),
             Db::Schema => write_schema(checkout)?,
             Db::Url { which, role } => println!("{}", url(checkout, which.cluster.into(), role)?),
             Db::Shell {
@@ -272,6 +275,24 @@ fn reset(checkout: &Checkout, kind: Kind) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+fn migrate(checkout: &Checkout) -> anyhow::Result<ExitCode> {
+    if let Some(given) = address::given()? {
+        bail!(
+            "DATABASE_URL is set ({}), and whose role owns its tables is not known here.\n\
+             Run: ACOLHE_DATABASE_OWNER_URL=… cargo run --package server -- migrate",
+            given.place()
+        );
+    }
+    let owner = url(checkout, Kind::Dev, Role::Owner)?;
+    let status = process::run(
+        checkout
+            .cargo()
+            .args(["run", "--quiet", "--package", "server", "--", "migrate"])
+            .env("ACOLHE_DATABASE_OWNER_URL", owner),
+    )?;
+    Ok(process::exit_code(status))
 }
 
 fn write_schema(checkout: &Checkout) -> anyhow::Result<()> {

@@ -61,7 +61,7 @@ impl Args {
             (Some(lease), url)
         };
         let status = self.run_tests(checkout, &url)?;
-        Ok(exit_code(status))
+        Ok(process::exit_code(status))
     }
 
     fn run_tests(&self, checkout: &Checkout, url: &str) -> anyhow::Result<ExitStatus> {
@@ -104,12 +104,4 @@ impl Args {
 
 fn has_nextest() -> bool {
     environment::find_program("cargo-nextest").is_some()
-}
-
-/// The tests' own exit code.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    match status.code().and_then(|code| u8::try_from(code).ok()) {
-        Some(code) => ExitCode::from(code),
-        None => ExitCode::FAILURE,
-    }
 }
