@@ -11,12 +11,19 @@
 mod check;
 mod checkout;
 mod ci;
+mod client;
+mod crash;
 mod db;
+mod dev;
 mod environment;
 mod interrupt;
+mod openapi;
 mod postgres;
 mod process;
+mod replay;
 mod schema;
+mod seed;
+mod server;
 mod terminal;
 mod test;
 
@@ -42,19 +49,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Dev(dev::Args),
     Db(db::Args),
     Test(test::Args),
     Check(check::Args),
     Ci(ci::Args),
+    Seed(seed::Args),
+    Openapi(openapi::Args),
+    Replay(replay::Args),
+    Crash(crash::Args),
 }
 
 impl Command {
     fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Dev(args) => args.run(checkout),
             Self::Db(args) => args.run(checkout),
             Self::Test(args) => args.run(checkout),
             Self::Check(args) => args.run(checkout),
             Self::Ci(args) => args.run(checkout),
+            Self::Seed(args) => args.run(checkout),
+            Self::Openapi(args) => args.run(checkout),
+            Self::Replay(args) => args.run(checkout),
+            Self::Crash(args) => args.run(checkout),
         }
     }
 }

@@ -1,0 +1,68 @@
+//! `cargo xtask openapi`: the documents that are generated from the code.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, bail};
+
+use crate::{checkout::Checkout, process, server, terminal};
+
+/// What is generated, and the server's command that prints it.
+const GENERATED: &[(&str, &str)] = &[
+    ("openapi/acolhe.json", "openapi"),
+    ("docs/errors.md", "errors"),
+];
+
+/// Write the OpenAPI document and the catalogue of errors from the code.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write nothing; fail when a file differs from what the code says.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
+        if self.check {
+            check(checkout)?;
+        } else {
+            let program = server::build(checkout)?;
+            for (file, command) in GENERATED {
+                let text = print(&program, command)?;
+                let path = checkout.root().join(file);
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                fs::write(&path, text).with_context(|| format!("cannot write {file}"))?;
+                terminal::note(format!("Wrote {file}."));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Fails when a committed file is not what the code says.
+pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<()> {
+    let program = server::build(checkout)?;
+    let mut stale = Vec::new();
+    for (file, command) in GENERATED {
+        let written = fs::read_to_string(checkout.root().join(file)).unwrap_or_default();
+        if written != print(&program, command)? {
+            stale.push(*file);
+        }
+    }
+    if !stale.is_empty() {
+        bail!(
+            "{} differ from the code. Write anew: cargo xtask openapi",
+            stale.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+fn print(program: &Path, command: &str) -> anyhow::Result<String> {
+    process::quiet(Command::new(program).arg(command))
+}
