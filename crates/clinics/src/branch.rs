@@ -1,10 +1,10 @@
 //! A branch: a place where a clinic works.
 
-use chrono::{DateTime, NaiveTime, Utc, Weekday};
+use chrono::{DateTime, Utc, Weekday};
 use kernel::BranchId;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{Name, TimeZone};
+use crate::values::{Name, TimeZone, WallTime};
 
 /// A place of a clinic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,10 +134,10 @@ pub struct OpeningPeriod {
     /// The day.
     pub weekday: Weekday,
     /// First open minute.
-    pub opens: NaiveTime,
+    pub opens: WallTime,
     /// First minute that is no longer open; after `opens`. What goes past midnight is two
-    /// periods, the first until 23:59:59.
-    pub closes: NaiveTime,
+    /// periods, the first until 24:00.
+    pub closes: WallTime,
 }
 
 /// The week of a branch: periods in order, none overlapping another.
@@ -276,8 +276,8 @@ mod tests {
 
     use super::*;
 
-    fn period(weekday: Weekday, opens: u32, closes: u32) -> OpeningPeriod {
-        let at = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+    fn period(weekday: Weekday, opens: u16, closes: u16) -> OpeningPeriod {
+        let at = |hour: u16| WallTime::from_minutes(hour * 60).unwrap();
         OpeningPeriod {
             weekday,
             opens: at(opens),
@@ -307,7 +307,7 @@ mod tests {
             Err(InvalidOpeningHours::Backwards)
         );
         let read: Result<OpeningHours, _> = serde_json::from_value(
-            serde_json::json!([{"weekday": "Mon", "opens": "09:00:00", "closes": "08:00:00"}]),
+            serde_json::json!([{"weekday": "Mon", "opens": "09:00", "closes": "08:00"}]),
         );
         assert!(read.is_err(), "stored hours are checked as well");
     }

@@ -1,11 +1,11 @@
 //! A clinic and its settings.
 
-use chrono::{DateTime, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use kernel::ClinicId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::values::{Locale, Name, TimeZone};
+use crate::values::{Locale, Name, TimeZone, WallTime};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,14 +68,14 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuietHours {
     /// First quiet minute.
-    pub from: NaiveTime,
+    pub from: WallTime,
     /// First minute that is no longer quiet.
-    pub until: NaiveTime,
+    pub until: WallTime,
 }
 
 impl QuietHours {
     /// Whether `time` is quiet. Equal bounds are the whole day.
-    pub fn cover(&self, time: NaiveTime) -> bool {
+    pub fn cover(&self, time: WallTime) -> bool {
         if self.from < self.until {
             self.from <= time && time < self.until
         } else {
@@ -173,8 +173,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
     use super::*;
 
-    fn at(hour: u32, minute: u32) -> NaiveTime {
-        NaiveTime::from_hms_opt(hour, minute, 0).unwrap()
+    fn at(hour: u16, minute: u16) -> WallTime {
+        WallTime::from_minutes(hour * 60 + minute).unwrap()
     }
 
     #[test]

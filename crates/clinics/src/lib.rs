@@ -45,4 +45,4 @@ pub use user::{
     ClinicOfUser, Credentials, Identity, Membership, MembershipStatus, NewPassword, PasswordHash,
     Standing, User, UserStatus,
 };
-pub use values::{Locale, Name, TimeZone};
+pub use values::{Locale, Name, TimeZone, WallTime};

@@ -38,6 +38,19 @@ impl Clinics {
         Ok(self.store.read(cx).await?)
     }
 
+    /// What a change starts from: decides as [`Self::update`] does, so that whoever may not
+    /// change the clinic learns that first, and learns nothing else.
+    pub async fn prepare_update(
+        &self,
+        cx: &TenantContext,
+    ) -> Result<Option<Clinic>, UpdateClinicError> {
+        let resource = Resource::one("clinic", cx.clinic());
+        self.gate
+            .authorize(cx, Action::ClinicUpdate, resource)
+            .await?;
+        Ok(self.store.read(cx).await?)
+    }
+
     /// Changes the context's clinic where its version is still `expected`. A patch that changes
     /// nothing writes nothing.
     pub async fn update(
@@ -215,6 +228,20 @@ impl Branches {
             }
             Err(WriteError::Store(error)) => Err(error.into()),
         }
+    }
+
+    /// What a change starts from: decides as [`Self::update`] does, so that whoever may not
+    /// change branches learns that first, and learns nothing else.
+    pub async fn prepare_update(
+        &self,
+        cx: &TenantContext,
+        id: BranchId,
+    ) -> Result<Option<Branch>, UpdateBranchError> {
+        let resource = Resource::one("branch", id);
+        self.gate
+            .authorize(cx, Action::BranchManage, resource)
+            .await?;
+        Ok(self.find(cx, id).await?)
     }
 
     /// Changes a branch where its version is still `expected`. A patch that changes nothing

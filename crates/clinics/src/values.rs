@@ -1,9 +1,11 @@
-//! Small values of clinics and branches: names, time zones, locales. One that exists is valid.
+//! Small values of clinics and branches: names, time zones, wall times, locales. One that exists
+//! is valid.
 
 use std::fmt;
 use std::str::FromStr;
 
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 /// A name of a clinic, a branch or a user: 1 to 200 characters, without surrounding blanks or
 /// control characters.
@@ -71,6 +73,68 @@ impl TimeZone {
 impl fmt::Display for TimeZone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// A minute of a day by the clock on the wall, from 00:00 to 24:00, which ends the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WallTime(u16);
+
+/// Not a wall time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time from 00:00 to 24:00")]
+pub struct InvalidWallTime;
+
+impl WallTime {
+    /// Minutes from the day's beginning, 0 to 1440.
+    pub fn from_minutes(minutes: u16) -> Result<Self, InvalidWallTime> {
+        if minutes <= 24 * 60 {
+            Ok(Self(minutes))
+        } else {
+            Err(InvalidWallTime)
+        }
+    }
+
+    /// From `HH:MM`.
+    pub fn parse(text: &str) -> Result<Self, InvalidWallTime> {
+        let [a, b, b':', c, d] = *text.as_bytes() else {
+            return Err(InvalidWallTime);
+        };
+        if ![a, b, c, d].iter().all(u8::is_ascii_digit) {
+            return Err(InvalidWallTime);
+        }
+        let number = |tens: u8, ones: u8| u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
+        let (hours, minutes) = (number(a, b), number(c, d));
+        if minutes < 60 {
+            Self::from_minutes(hours * 60 + minutes)
+        } else {
+            Err(InvalidWallTime)
+        }
+    }
+
+    /// Minutes from the day's beginning, 0 to 1440.
+    pub const fn minutes(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
+impl TryFrom<String> for WallTime {
+    type Error = InvalidWallTime;
+    fn try_from(text: String) -> Result<Self, InvalidWallTime> {
+        Self::parse(&text)
+    }
+}
+
+impl From<WallTime> for String {
+    fn from(time: WallTime) -> Self {
+        time.to_string()
     }
 }
 
@@ -167,11 +231,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_wall_time_is_a_minute_of_a_day() {
+        assert_eq!(WallTime::parse("08:30").unwrap().minutes(), 510);
+        assert_eq!(WallTime::parse("24:00").unwrap().minutes(), 1440);
+        for wrong in [
+            "", "8:30", "08:60", "24:01", "99:00", "08:30:00", "0830", "+8:30", "é8:3",
+        ] {
+            assert_eq!(WallTime::parse(wrong), Err(InvalidWallTime), "{wrong}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_wall_time_is_read_as_it_is_written(minutes in 0_u16..=1440) {
+            let time = WallTime::from_minutes(minutes).unwrap();
+            prop_assert_eq!(WallTime::parse(&time.to_string()), Ok(time));
+        }
+
         #[test]
         fn any_text_is_parsed_without_a_panic(text in ".{0,300}") {
             let _ = Locale::parse(&text);
             let _ = TimeZone::parse(&text);
+            let _ = WallTime::parse(&text);
             if let Ok(name) = Name::parse(&text) {
                 prop_assert_eq!(Name::parse(name.as_str()), Ok(name));
             }

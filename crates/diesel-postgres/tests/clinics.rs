@@ -417,7 +417,7 @@ async fn a_branch_is_made_read_changed_and_listed() {
             ..Address::default()
         }),
         opening_hours: Some(
-            serde_json::from_str(r#"[{"weekday":"Mon","opens":"08:00:00","closes":"18:00:00"}]"#)
+            serde_json::from_str(r#"[{"weekday":"Mon","opens":"08:00","closes":"18:00"}]"#)
                 .unwrap(),
         ),
         ..new_branch("Centro")

@@ -16,9 +16,12 @@
 
 pub mod alias;
 pub mod app;
+pub mod auth;
 pub mod body;
+pub mod branches;
 pub mod catalogue;
 pub mod channels;
+pub mod clinics;
 pub mod contacts;
 pub mod conversations;
 pub mod docs_page;
@@ -26,12 +29,14 @@ pub mod edge;
 pub mod etag;
 pub mod health;
 pub mod id;
+pub mod me;
 pub mod openapi;
 pub mod page;
 pub mod patch;
 pub mod problem;
 pub mod query;
 pub mod routes;
+mod rules;
 pub mod tenant;
 pub mod webhooks;
 

@@ -3,11 +3,15 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{channels, contacts, conversations, health, webhooks};
+use crate::{auth, branches, channels, clinics, contacts, conversations, health, me, webhooks};
 
 /// Adds every route of the API.
 pub fn routes(config: &mut ServiceConfig<'_>) {
     config
+        .configure(auth::routes)
+        .configure(me::routes)
+        .configure(clinics::routes)
+        .configure(branches::routes)
         .configure(contacts::routes)
         .configure(conversations::routes)
         .configure(channels::routes)
@@ -17,6 +21,9 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 
 /// The tags of the OpenAPI document, in its order: each group of routes with what it is.
 pub const TAGS: &[(&str, &str)] = &[
+    ("access", "Signing in, and who one is."),
+    ("clinics", "The clinic's own settings."),
+    ("branches", "The places where the clinic works."),
     ("contacts", "The people the clinic deals with."),
     ("conversations", "The WhatsApp inbox."),
     ("channels", "The clinic's WhatsApp numbers."),

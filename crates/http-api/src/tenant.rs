@@ -139,7 +139,7 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
         .filter(|token| !token.is_empty())
 }
 
-fn unauthenticated(challenge: &'static str) -> Problem {
+pub(crate) fn unauthenticated(challenge: &'static str) -> Problem {
     Problem::new(ProblemCode::Unauthenticated).header(
         header::WWW_AUTHENTICATE,
         HeaderValue::from_static(challenge),

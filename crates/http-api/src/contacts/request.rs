@@ -20,6 +20,7 @@ use super::answer::Fields;
 use crate::catalogue::ProblemCode;
 use crate::patch::PatchField;
 use crate::problem::Problem;
+use crate::rules::Rules;
 
 /// Where a contact stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -188,48 +189,6 @@ pub(super) struct ReadContactQuery {
     pub(super) fields: Option<String>,
 }
 
-/// Gathers broken rules, so that all are told at once.
-struct Rules {
-    problem: Problem,
-}
-
-impl Rules {
-    fn new(code: ProblemCode) -> Self {
-        Self {
-            problem: Problem::new(code),
-        }
-    }
-
-    fn broken(&mut self, name: impl Into<String>, code: &'static str, reason: impl Into<String>) {
-        let problem = std::mem::replace(&mut self.problem, Problem::not_found());
-        self.problem = problem.param(name.into(), code, reason.into());
-    }
-
-    /// The value, or the broken rule noted under `name`.
-    fn keep<T, E: std::fmt::Display>(
-        &mut self,
-        name: impl Into<String>,
-        code: &'static str,
-        result: Result<T, E>,
-    ) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(rule) => {
-                self.broken(name, code, rule.to_string());
-                None
-            }
-        }
-    }
-
-    fn done<T>(self, value: T) -> Result<T, Problem> {
-        if self.problem.invalid_params().is_empty() {
-            Ok(value)
-        } else {
-            Err(self.problem)
-        }
-    }
-}
-
 fn text<T>(
     rules: &mut Rules,
     name: &'static str,
@@ -328,7 +287,7 @@ impl CreateContactRequest {
         let phones = phones(&mut rules, &self.phones);
         let emails = emails(&mut rules, &self.emails);
         let (Some(name), Some(tags)) = (name, tags) else {
-            return Err(rules.problem);
+            return Err(rules.into_problem());
         };
         rules.done(CreateContact {
             name,
