@@ -12,6 +12,7 @@ mod plants;
 mod rules;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use allowed::ALLOWED;
 use diesel_postgres::migrations;
@@ -57,10 +58,13 @@ async fn every_table_function_and_role_keeps_the_rules() {
     let mut report = String::new();
     for (name, object) in found.difference(&allowed) {
         let rule = RULES.iter().find(|rule| rule.name == name).unwrap();
-        report += &format!("\n{object}\n    {}\n", rule.says);
+        let _ = writeln!(report, "\n{object}\n    {}", rule.says);
     }
     for (name, object) in allowed.difference(&found) {
-        report += &format!("\n{object}\n    is no exception to '{name}' any more: take it off\n");
+        let _ = writeln!(
+            report,
+            "\n{object}\n    is no exception to '{name}' any more: take it off"
+        );
     }
     assert!(
         report.is_empty(),
