@@ -5,11 +5,12 @@ use std::task::Poll;
 
 use diesel::pg::Pg;
 use diesel::query_builder::{QueryFragment, QueryId};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use futures_util::future::BoxFuture;
 use kernel::job::NewJob;
 use kernel::{AuditEntry, Event, StoreError, TenantContext};
 
+use crate::connection::PgConn;
 use crate::error::from_diesel;
 
 /// A statement on its way: sent when it is first polled.
@@ -19,7 +20,7 @@ pub(crate) type Sent<'c> = BoxFuture<'c, diesel::QueryResult<usize>>;
 /// statements, audit entries, jobs, events: events last, so that an outbox row is invisible for
 /// as short as can be.
 pub struct Batch<'c> {
-    pg: &'c AsyncPgConnection,
+    pg: &'c PgConn,
     cx: &'c TenantContext,
     statements: Vec<Sent<'c>>,
     audit: Vec<Sent<'c>>,
@@ -28,7 +29,7 @@ pub struct Batch<'c> {
 }
 
 impl<'c> Batch<'c> {
-    pub(crate) const fn new(pg: &'c AsyncPgConnection, cx: &'c TenantContext) -> Self {
+    pub(crate) const fn new(pg: &'c PgConn, cx: &'c TenantContext) -> Self {
         Self {
             pg,
             cx,
@@ -105,7 +106,7 @@ impl std::fmt::Debug for Batch<'_> {
 }
 
 /// Takes over a statement's binds; nothing is sent yet.
-pub(crate) fn sent<S>(pg: &AsyncPgConnection, statement: S) -> Sent<'_>
+pub(crate) fn sent<S>(pg: &PgConn, statement: S) -> Sent<'_>
 where
     S: QueryFragment<Pg> + QueryId + Send,
 {

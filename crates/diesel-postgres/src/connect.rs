@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use diesel_async::AsyncPgConnection;
 use kernel::StoreError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,7 +13,8 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::{from_connect, unavailable};
+use crate::connection::PgConn;
+use crate::error::from_connect;
 
 /// Why an address of the database cannot be used. Never repeats the address: it holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub(crate) struct Connector {
 
 /// A connection, driven by a task on the runtime that made it.
 pub(crate) struct Conn {
-    pub(crate) pg: AsyncPgConnection,
+    pub(crate) pg: PgConn,
     closed: Arc<AtomicBool>,
     pub(crate) idle_since: Instant,
 }
@@ -90,11 +90,8 @@ impl Connector {
     /// Opens a connection; its task runs on the present runtime.
     pub(crate) async fn connect(&self) -> Result<Conn, StoreError> {
         let (client, closed) = self.dial().await.map_err(|e| from_connect(&e))?;
-        let pg = AsyncPgConnection::try_from(client)
-            .await
-            .map_err(|_| unavailable("the connection could not be set up"))?;
         Ok(Conn {
-            pg,
+            pg: PgConn::new(client),
             closed,
             idle_since: Instant::now(),
         })

@@ -117,55 +117,69 @@ fn by_sqlstate(code: &str, constraint: Option<&str>) -> StoreError {
     }))
 }
 
+/// What [`crate::connection::PgConn`] tells Diesel of a failure: the SQLSTATE as its message, the
+/// constraint's name, and nothing of what the server said.
+struct Told {
+    sqlstate: String,
+    constraint: Option<String>,
+}
+
+impl DatabaseErrorInformation for Told {
+    fn message(&self) -> &str {
+        &self.sqlstate
+    }
+
+    fn details(&self) -> Option<&str> {
+        None
+    }
+
+    fn hint(&self) -> Option<&str> {
+        None
+    }
+
+    fn table_name(&self) -> Option<&str> {
+        None
+    }
+
+    fn column_name(&self) -> Option<&str> {
+        None
+    }
+
+    fn constraint_name(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    fn statement_position(&self) -> Option<i32> {
+        None
+    }
+}
+
+/// A failure of the driver, for Diesel to carry. [`from_diesel`] takes it up again.
+pub(crate) fn to_diesel(error: &tokio_postgres::Error) -> DieselError {
+    let Some(told) = error.as_db_error() else {
+        return DieselError::DatabaseError(
+            DatabaseErrorKind::UnableToSendCommand,
+            Box::new("the connection is closed".to_owned()),
+        );
+    };
+    let told = Told {
+        sqlstate: told.code().code().to_owned(),
+        constraint: told.constraint().map(str::to_owned),
+    };
+    DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(told))
+}
+
 /// A statement's failure, as a port tells it.
 pub(crate) fn from_diesel(error: DieselError) -> StoreError {
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, _) => {
             unavailable("the connection is closed")
         }
-        DieselError::DatabaseError(kind, information) => by_sqlstate(
-            sqlstate_of(&kind, information.as_ref()),
-            information.constraint_name(),
-        ),
+        DieselError::DatabaseError(_, told) => by_sqlstate(told.message(), told.constraint_name()),
         DieselError::DeserializationError(_) => failed("a row does not have the expected shape"),
         DieselError::SerializationError(_) => failed("a value could not be bound"),
         DieselError::NotFound => failed("no row where one was expected"),
         _ => failed("the statement could not be run"),
-    }
-}
-
-fn sqlstate_of(
-    kind: &DatabaseErrorKind,
-    information: &(dyn DatabaseErrorInformation + Send + Sync),
-) -> &'static str {
-    match kind {
-        DatabaseErrorKind::UniqueViolation => "23505",
-        DatabaseErrorKind::ForeignKeyViolation => "23503",
-        DatabaseErrorKind::RestrictViolation => "23001",
-        DatabaseErrorKind::ExclusionViolation => "23P01",
-        DatabaseErrorKind::NotNullViolation => "23502",
-        DatabaseErrorKind::CheckViolation => "23514",
-        DatabaseErrorKind::SerializationFailure => "40001",
-        DatabaseErrorKind::ReadOnlyTransaction => "25006",
-        _ => match information.message() {
-            "deadlock detected" => "40P01",
-            "canceling statement due to lock timeout" => "55P03",
-            text if text.starts_with("canceling statement") => "57014",
-            text if text.starts_with("terminating connection") => "57P01",
-            text if text.starts_with("the database system is") => "57P03",
-            text if text.contains("too many clients")
-                || text.starts_with("remaining connection slots") =>
-            {
-                "53300"
-            }
-            text if text.starts_with("current transaction is aborted") => "25P02",
-            text if text.starts_with("permission denied")
-                || text.starts_with("new row violates row-level") =>
-            {
-                "42501"
-            }
-            _ => "XX000",
-        },
     }
 }
 

@@ -25,6 +25,7 @@ pub mod audit;
 mod batch;
 pub mod clinics;
 mod connect;
+mod connection;
 pub mod contacts;
 pub mod conversations;
 pub mod database;

@@ -11,12 +11,13 @@ use diesel::expression::QueryMetadata;
 use diesel::pg::Pg;
 use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
 use diesel::query_dsl::CompatibleType;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use futures_util::future::{join3, join4};
 use kernel::job::NewJob;
 use kernel::{AuditEntry, ClinicId, Event, StoreError, SystemContext, TenantContext};
 
 use crate::batch::{Batch, sent};
+use crate::connection::PgConn;
 use crate::error::{failed, from_diesel};
 use crate::name::Ended;
 use crate::statement::{Begin, Commit, InTenant, Rollback, SetTenant, TenantSelect};
@@ -292,7 +293,7 @@ fn check_text<S: QueryFragment<Pg>>(select: &S) {
 /// The transaction of a unit. Futures of its methods that are polled together (by
 /// `futures_util::join!`, which keeps their order) are sent together.
 pub struct Tx<'c> {
-    pg: &'c AsyncPgConnection,
+    pg: &'c PgConn,
     cx: &'c TenantContext,
     /// Statements without their answer. One that was dropped stays counted.
     open: AtomicUsize,
@@ -309,7 +310,7 @@ struct Closed<T, E> {
 }
 
 impl<'c> Tx<'c> {
-    fn new(pg: &'c AsyncPgConnection, cx: &'c TenantContext) -> Self {
+    fn new(pg: &'c PgConn, cx: &'c TenantContext) -> Self {
         Self {
             pg,
             cx,
