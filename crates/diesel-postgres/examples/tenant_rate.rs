@@ -13,6 +13,7 @@
 //! process and of all of PostgreSQL.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     reason = "a command for developers"
 )]
@@ -135,14 +136,14 @@ fn main() {
             };
             let requests = requests as f64;
             times.sort_unstable();
-            let at = |share: f64| {
-                let index = (times.len() as f64 * share) as usize;
+            let at = |per_mille: usize| {
+                let index = times.len() * per_mille / 1000;
                 times.get(index).copied().unwrap_or_default()
             };
             let outcome = Outcome {
                 rate: requests / seconds as f64,
-                p50: at(0.5),
-                p99: at(0.99),
+                p50: at(500),
+                p99: at(990),
                 own_cpu: (own_cpu() - before.0) / requests,
                 server_cpu: (cpu_of(postmaster) - before.1) / requests,
             };
@@ -156,12 +157,10 @@ fn main() {
     summarize(&outcomes, ways);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an index")]
-#[expect(clippy::cast_sign_loss, reason = "an index")]
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
-    values[(values.len() as f64 / 2.0) as usize]
+    values[values.len() / 2]
 }
 
 fn summarize(outcomes: &[(Way, Outcome)], ways: [Way; 3]) {
@@ -323,12 +322,11 @@ async fn requests(db: Database, way: Way, seed: u64, stop: Arc<AtomicBool>) -> V
             .wrapping_add(1_442_695_040_888_963_407);
         let cx = &contexts[usize::try_from((dice >> 33) % contexts.len() as u64).unwrap()];
         let began = Instant::now();
-        let rows: Vec<Row> = match way {
-            Way::Read => db.read(cx, LIST, Newest {}).await.unwrap(),
-            _ => {
-                let clinic = cx.clinic().into();
-                db.once(cx, LIST, NewestOf { clinic }).await.unwrap()
-            }
+        let rows: Vec<Row> = if way == Way::Read {
+            db.read(cx, LIST, Newest {}).await.unwrap()
+        } else {
+            let clinic = cx.clinic().into();
+            db.once(cx, LIST, NewestOf { clinic }).await.unwrap()
         };
         times.push(began.elapsed());
         assert_eq!(rows.len(), 20);

@@ -9,6 +9,7 @@ use kernel::StoreError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::runtime::Handle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -95,6 +96,24 @@ impl Connector {
             closed,
             idle_since: Instant::now(),
         })
+    }
+
+    /// Throws a connection away, and asks the server to cancel what it may still be doing:
+    /// nobody waits for it, but its locks may be waited for.
+    pub(crate) fn abandon(&self, conn: Conn) {
+        let token = conn.pg.cancel_token();
+        drop(conn);
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let tls = self.tls.clone();
+        runtime.spawn(async move {
+            // Where it fails, the statement's own timeout ends it.
+            let _ = match tls {
+                Some(tls) => token.cancel_query(tls).await,
+                None => token.cancel_query(NoTls).await,
+            };
+        });
     }
 
     /// Opens a bare connection, for what runs outside the pool: migrations, the sequencer. It

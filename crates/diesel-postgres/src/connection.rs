@@ -28,7 +28,7 @@ use futures_util::stream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{CancelToken, Client, Statement};
 
 use crate::error::to_diesel;
 
@@ -78,6 +78,11 @@ impl PgConn {
             client,
             prepared: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// What a cancellation of the present statement is asked with.
+    pub(crate) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
     }
 
     fn prepared(&self) -> MutexGuard<'_, HashMap<Key, Option<Prepared>>> {

@@ -97,24 +97,58 @@ pub(crate) fn failed(what: &'static str) -> StoreError {
 
 /// A failure by SQLSTATE.
 fn by_sqlstate(code: &str, constraint: Option<&str>) -> StoreError {
-    let (make, what): (
-        fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError,
-        _,
-    ) = match code {
-        "40001" | "40P01" | "55P03" => (StoreError::Contention, "gave way to another transaction"),
-        // query_canceled is the statement timeout: nobody here cancels otherwise.
-        "57014" => (StoreError::Unavailable, "no answer in time"),
-        code if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
-            (StoreError::Unavailable, "the database is not available")
-        }
-        code if code.starts_with("23") => (StoreError::Failed, "a constraint was violated"),
-        _ => (StoreError::Failed, "the statement failed"),
-    };
-    make(Box::new(DatabaseFailure {
+    let kind = Kind::of(code);
+    let failure = Box::new(DatabaseFailure {
         sqlstate: Some(code.to_owned()),
         constraint: constraint.map(str::to_owned),
-        what,
-    }))
+        what: kind.text(),
+    });
+    match kind {
+        Kind::GaveWay => StoreError::Contention(failure),
+        Kind::TooLate | Kind::Away => StoreError::Unavailable(failure),
+        Kind::Violation | Kind::Other => StoreError::Failed(failure),
+    }
+}
+
+/// What a SQLSTATE comes down to.
+enum Kind {
+    GaveWay,
+    TooLate,
+    Away,
+    Violation,
+    Other,
+}
+
+impl Kind {
+    fn of(code: &str) -> Self {
+        match code {
+            // serialization_failure, deadlock_detected, lock_not_available
+            "40001" | "40P01" | "55P03" => Self::GaveWay,
+            // query_canceled: the statement timeout, or our own cancellation.
+            "57014" => Self::TooLate,
+            // Connection exceptions, insufficient resources, operator intervention; and
+            // idle_in_transaction_session_timeout, after which the connection is gone.
+            "25P03" => Self::Away,
+            _ if ["08", "53", "57P"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
+                Self::Away
+            }
+            _ if code.starts_with("23") => Self::Violation,
+            _ => Self::Other,
+        }
+    }
+
+    const fn text(&self) -> &'static str {
+        match self {
+            Self::GaveWay => "gave way to another transaction",
+            Self::TooLate => "no answer in time",
+            Self::Away => "the database is not available",
+            Self::Violation => "a constraint was violated",
+            Self::Other => "the statement failed",
+        }
+    }
 }
 
 /// What [`crate::connection::PgConn`] tells Diesel of a failure: the SQLSTATE as its message, the

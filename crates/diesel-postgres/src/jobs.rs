@@ -1,7 +1,8 @@
 //! Jobs as rows: enqueued by their cause ([`crate::Tx::enqueue`]), leased across clinics by
 //! definer functions that never see a payload, finished inside their clinic.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -132,8 +133,8 @@ where
 #[derive(Debug, Clone)]
 pub struct PgJobs {
     db: Database,
-    /// The clinic that was served last: the next turn begins behind it.
-    after: Arc<Mutex<Uuid>>,
+    /// The clinic that each queue served last: its next turn begins behind it.
+    after: Arc<Mutex<HashMap<Queue, Uuid>>>,
 }
 
 impl PgJobs {
@@ -141,8 +142,14 @@ impl PgJobs {
     pub fn new(db: &Database) -> Self {
         Self {
             db: db.for_jobs(),
-            after: Arc::new(Mutex::new(Uuid::nil())),
+            after: Arc::default(),
         }
+    }
+}
+
+impl PgJobs {
+    fn after(&self) -> MutexGuard<'_, HashMap<Queue, Uuid>> {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,7 +167,7 @@ impl JobLeases for PgJobs {
         most: u16,
         ttl: Duration,
     ) -> Result<Vec<LeasedJob>, StoreError> {
-        let after = *self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = self.after().get(&queue).copied().unwrap_or_default();
         let rows: Vec<(Uuid, Uuid, String, i16, i16, Uuid)> = self
             .db
             .system(
@@ -175,7 +182,7 @@ impl JobLeases for PgJobs {
             )
             .await?;
         if let Some(last) = rows.last() {
-            *self.after.lock().unwrap_or_else(PoisonError::into_inner) = last.0;
+            self.after().insert(queue, last.0);
         }
         Ok(rows
             .into_iter()

@@ -144,12 +144,15 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.finished
-            && let Some(mut conn) = self.conn.take()
+        if let Some(mut conn) = self.conn.take()
             && !conn.is_closed()
         {
-            conn.idle_since = Instant::now();
-            self.shard.idle().push(conn);
+            if self.finished {
+                conn.idle_since = Instant::now();
+                self.shard.idle().push(conn);
+            } else {
+                self.shard.connector.abandon(conn);
+            }
         }
         self.shard.permits.add_permits(1);
     }

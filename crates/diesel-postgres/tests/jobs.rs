@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use diesel_postgres::jobs::{PgJobs, complete_in};
 use diesel_postgres::{Database, QueryName, query_name};
 use kernel::job::{
@@ -346,7 +346,7 @@ async fn a_failed_attempt_waits_for_its_time_or_stays_dead() {
     s.enqueue(cx, &s.job()).await;
     let first = s.lease(1).await.remove(0).lease;
     let code = FailureCode("provider.unreachable");
-    let later = Utc::now() + TimeDelta::hours(1);
+    let later = s.tools.now() + TimeDelta::hours(1);
     assert!(
         s.jobs
             .fail(cx, first, code, AfterFailure::RetryAt(later))

@@ -138,7 +138,7 @@ async fn a_killed_connection_is_noticed_and_replaced() {
     let second = pid(&db).await.unwrap();
     assert_ne!(first, second);
     // While it works, its statement fails as unavailable, and the next is well.
-    let (answer, _) = futures_util::join!(nap(&db), async {
+    let (answer, ()) = futures_util::join!(nap(&db), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         superuser
             .execute("SELECT pg_terminate_backend($1)", &[&second])

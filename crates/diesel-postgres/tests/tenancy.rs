@@ -247,6 +247,32 @@ async fn a_dropped_unit_leaves_no_tenant_and_its_connection_is_thrown_away() {
 }
 
 #[tokio::test]
+async fn what_a_dropped_unit_was_doing_is_cancelled_and_its_locks_are_free() {
+    let base = TestDatabase::new().await;
+    let clinics = two_clinics(&base).await;
+    let db = base.database();
+    let cx = &clinics.a.cx;
+    let unit = db.unit(cx, BRANCH, async |tx| {
+        let id = Uuid::from_u128(1);
+        tx.execute(InsertBranch {
+            clinic: cx.clinic().into(),
+            id,
+            name: "half",
+        })
+        .await?;
+        tx.execute(Sleep {}).await?;
+        Ok::<_, StoreError>(())
+    });
+    tokio::time::timeout(Duration::from_millis(300), unit)
+        .await
+        .unwrap_err();
+    // The same key would wait for whoever inserted it first, until that one ends.
+    let began = std::time::Instant::now();
+    insert(&db, cx, &clinics.a, 1).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
 async fn a_dropped_statement_of_each_shape_gives_the_next_another_connection() {
     let base = TestDatabase::new().await;
     let clinics = two_clinics(&base).await;

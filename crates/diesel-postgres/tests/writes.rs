@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use diesel::sql_types::{BigInt, Text, Untyped, Uuid as SqlUuid};
@@ -30,6 +31,10 @@ statement! {
 
 statement! {
     struct Broken {} -> Untyped = "SELECT 1 / (SELECT 0)"
+}
+
+statement! {
+    struct Changing {} -> Text = "SELECT c.n FROM app.changing c"
 }
 
 statement! {
@@ -355,9 +360,31 @@ async fn no_error_repeats_a_bound_value() {
         let mut told = format!("{error} {error:?}");
         let mut source = error.source();
         while let Some(cause) = source {
-            told.push_str(&format!(" {cause} {cause:?}"));
+            let _ = write!(told, " {cause} {cause:?}");
             source = cause.source();
         }
         assert!(!told.contains("Maria") && !told.contains("111"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_changed_column_costs_one_failure_at_most_and_then_goes_on() {
+    let s = Setting::new().await;
+    let cx = s.cx();
+    s.behind
+        .batch_execute(
+            "CREATE TABLE app.changing (n varchar(9)); INSERT INTO app.changing VALUES ('7');
+             GRANT SELECT ON app.changing TO acolhe_app",
+        )
+        .await
+        .unwrap();
+    let read = async || s.db.once::<String, _, _>(cx, WRITE, Changing {}).await;
+    assert_eq!(read().await.unwrap(), ["7"]);
+    assert_eq!(read().await.unwrap(), ["7"]);
+    s.behind
+        .batch_execute("ALTER TABLE app.changing ALTER n TYPE text")
+        .await
+        .unwrap();
+    let _ = read().await;
+    assert_eq!(read().await.unwrap(), ["7"]);
 }

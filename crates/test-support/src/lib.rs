@@ -3,6 +3,12 @@
 //!
 //! A development dependency only: nothing of the product may name it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot be set up fails by panicking"
+)]
+
 pub mod clinics;
 pub mod clock;
 pub mod database;
