@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use clinics::{Access, Administration, Branches, Clinics, PasswordHasher};
 use contacts::Contacts;
+use conversations::ports::Decoders;
+use conversations::{Channels, Inbox, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
 use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
 use diesel_postgres::contacts::PgContactStore;
+use diesel_postgres::conversations::{PgChannelStore, PgConversationStore, PgIngress};
 use diesel_postgres::{Database, PoolSettings};
 use http_api::{Api, ApiHooks, ApiSettings};
+use job_workers::WakeSignal;
 use kernel::{Clock, Gate, Keys, Random, Toolkit};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
@@ -40,6 +44,8 @@ pub struct Foundation {
     pub hasher: Arc<dyn PasswordHasher>,
     /// Every store.
     pub database: Database,
+    /// Wakes the workers of this process.
+    pub jobs: WakeSignal,
 }
 
 impl Foundation {
@@ -58,6 +64,7 @@ impl Foundation {
             tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
             hasher: Arc::new(hasher),
             database: database(config, workers)?,
+            jobs: WakeSignal::new(),
             clock,
             random,
         })
@@ -147,6 +154,17 @@ pub struct Services {
     pub branches: Branches,
     /// Its contacts.
     pub contacts: Contacts,
+    /// Its WhatsApp numbers.
+    pub channels: Channels,
+    /// Its conversations.
+    pub inbox: Inbox,
+    /// What providers deliver.
+    pub ingress: WebhookIngress,
+}
+
+/// Every provider there is.
+pub(crate) fn decoders() -> Decoders {
+    Decoders::new(vec![Arc::new(whatsapp::CloudDecoder)])
 }
 
 impl Services {
@@ -157,6 +175,7 @@ impl Services {
             tokens,
             hasher,
             database,
+            jobs,
             ..
         } = foundation;
         let tools = foundation.tools();
@@ -166,6 +185,10 @@ impl Services {
         let clinics = Arc::new(PgClinics::new(database.clone()));
         let branches = Arc::new(PgBranches::new(database.clone()));
         let contacts = Arc::new(PgContactStore::new(database.clone(), Arc::clone(keys)));
+        let channels = Arc::new(PgChannelStore::new(database.clone(), tools.clone()));
+        let inbox = Arc::new(PgConversationStore::new(database.clone(), tools.clone()));
+        let ingress = Arc::new(PgIngress::new(database.clone()));
+        let jobs = Arc::new(jobs.clone());
         Self {
             access: Access::new(
                 login.clone(),
@@ -177,7 +200,10 @@ impl Services {
             ),
             branches: Branches::new(branches, clinics.clone(), gate.clone(), tools.clone()),
             clinics: Clinics::new(clinics, gate.clone(), tools.clone()),
-            contacts: Contacts::new(contacts, gate, tools),
+            contacts: Contacts::new(contacts, gate.clone(), tools.clone()),
+            channels: Channels::new(channels, decoders(), gate.clone(), tools.clone()),
+            inbox: Inbox::new(inbox, gate, tools.clone()),
+            ingress: WebhookIngress::new(ingress.clone(), ingress, decoders(), jobs, tools),
         }
     }
 }
@@ -197,6 +223,9 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
         clinics,
         branches,
         contacts,
+        channels,
+        inbox,
+        ingress,
     } = services;
     Api::new(
         foundation.tools(),
@@ -209,6 +238,9 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     .with(clinics)
     .with(branches)
     .with(contacts)
+    .with(channels)
+    .with(inbox)
+    .with(ingress)
 }
 
 /// A new master key and signing key, as lines of the environment.
