@@ -115,8 +115,9 @@ impl Workers {
             if timeout_at(deadline, &mut running.task).await.is_ok() {
                 continue;
             }
-            running.task.abort();
+            // Before the cut: what is cut holds nothing any more.
             let count = running.held.count();
+            running.task.abort();
             cut += count;
             tracing::warn!(
                 queue = running.queue.name(),
