@@ -72,10 +72,10 @@ impl QueryName {
         } else {
             let result = query.instrument(span.clone()).await;
             if let Err(failure) = &result
-                && let Some(failure) = failure.of_store()
+                && let Some(code) = failure.status()
             {
                 span.record("otel.status_code", "ERROR");
-                if let Some(code) = failure.sqlstate() {
+                if let Some(code) = code {
                     span.record("db.response.status_code", code);
                 }
             }
@@ -94,10 +94,15 @@ impl QueryName {
     }
 }
 
-/// An error that may be a store's: what [`QueryName::observe`] looks into.
+/// An error that may be the database's: what [`QueryName::observe`] looks into.
 pub(crate) trait Failure {
-    /// The store's error, where it is one.
+    /// The store's own error, where it is one.
     fn of_store(&self) -> Option<&StoreError>;
+
+    /// `Some` when the database failed, with its SQLSTATE where it gave one.
+    fn status(&self) -> Option<Option<&str>> {
+        self.of_store().map(StoreErrorExt::sqlstate)
+    }
 }
 
 impl Failure for StoreError {
@@ -110,15 +115,23 @@ impl Failure for StoreError {
 pub(crate) enum Ended<E> {
     /// The store failed.
     Store(StoreError),
-    /// The domain refused, and the unit was rolled back.
-    Refused(E),
+    /// The domain refused, and the unit was rolled back. Where it did so because a statement
+    /// failed, that one's SQLSTATE.
+    Refused(E, Option<Option<String>>),
 }
 
 impl<E> Failure for Ended<E> {
     fn of_store(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Refused(_) => None,
+            Self::Refused(..) => None,
+        }
+    }
+
+    fn status(&self) -> Option<Option<&str>> {
+        match self {
+            Self::Store(error) => Some(error.sqlstate()),
+            Self::Refused(_, failed) => failed.as_ref().map(Option::as_deref),
         }
     }
 }

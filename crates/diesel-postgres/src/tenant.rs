@@ -2,8 +2,8 @@
 //! take when.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use diesel::QueryResult;
 use diesel::deserialize::FromSqlRow;
@@ -18,7 +18,7 @@ use kernel::{AuditEntry, ClinicId, Event, StoreError, SystemContext, TenantConte
 
 use crate::batch::{Batch, sent};
 use crate::connection::PgConn;
-use crate::error::{failed, from_diesel};
+use crate::error::{StoreErrorExt, failed, from_diesel};
 use crate::name::Ended;
 use crate::statement::{Begin, Commit, InTenant, Rollback, SetTenant, TenantSelect};
 use crate::{Database, QueryName};
@@ -223,7 +223,7 @@ impl Database {
             .await;
         ended.map_err(|ended| match ended {
             Ended::Store(error) => E::from(error),
-            Ended::Refused(error) => error,
+            Ended::Refused(error, _) => error,
         })
     }
 
@@ -297,7 +297,8 @@ pub struct Tx<'c> {
     cx: &'c TenantContext,
     /// Statements without their answer. One that was dropped stays counted.
     open: AtomicUsize,
-    failed: AtomicBool,
+    /// The first failure's SQLSTATE.
+    failed: OnceLock<Option<String>>,
     last: Mutex<Batch<'c>>,
 }
 
@@ -315,7 +316,7 @@ impl<'c> Tx<'c> {
             pg,
             cx,
             open: AtomicUsize::new(0),
-            failed: AtomicBool::new(false),
+            failed: OnceLock::new(),
             last: Mutex::new(Batch::new(pg, cx)),
         }
     }
@@ -444,8 +445,8 @@ impl<'c> Tx<'c> {
         self.open.fetch_add(1, Ordering::Relaxed);
         let answer = answer.await;
         self.open.fetch_sub(1, Ordering::Relaxed);
-        if answer.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
+        if let Err(error) = &answer {
+            let _ = self.failed.set(error.sqlstate().map(str::to_owned));
         }
         answer
     }
@@ -459,11 +460,11 @@ impl<'c> Tx<'c> {
         let idle = self.open.into_inner() == 0;
         let result = match (started, result) {
             (Err(error), _) => Err(Ended::Store(error)),
-            (Ok(_), Err(refused)) => Err(Ended::Refused(refused)),
+            (Ok(_), Err(refused)) => Err(Ended::Refused(refused, self.failed.into_inner())),
             (Ok(_), Ok(_)) if !idle => {
                 Err(Ended::Store(failed("a statement of the unit was dropped")))
             }
-            (Ok(_), Ok(_)) if self.failed.into_inner() => Err(Ended::Store(failed(
+            (Ok(_), Ok(_)) if self.failed.get().is_some() => Err(Ended::Store(failed(
                 "a failed statement of the unit was passed over",
             ))),
             (Ok(_), Ok(value)) => Ok(value),

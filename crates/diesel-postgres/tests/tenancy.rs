@@ -171,6 +171,7 @@ async fn a_stale_tenant_on_the_connection_is_never_seen_nor_written() {
 async fn a_query_outside_a_tenant_transaction_returns_nothing() {
     let base = TestDatabase::new().await;
     let clinics = two_clinics(&base).await;
+    base.leave_no_tenant().await;
     let db = base.database();
     let none: Vec<Member> = db.system(&sys(), MEMBERS, AllMembers {}).await.unwrap();
     assert_eq!(none, []);
@@ -212,6 +213,7 @@ async fn a_hot_read_keeps_the_order_of_its_rows() {
 async fn a_dropped_unit_leaves_no_tenant_and_its_connection_is_thrown_away() {
     let base = TestDatabase::new().await;
     let clinics = two_clinics(&base).await;
+    base.leave_no_tenant().await;
     let db = base.database();
     let (first, _) = session(&db).await;
     let cx = &clinics.a.cx;
@@ -276,6 +278,7 @@ async fn what_a_dropped_unit_was_doing_is_cancelled_and_its_locks_are_free() {
 async fn a_dropped_statement_of_each_shape_gives_the_next_another_connection() {
     let base = TestDatabase::new().await;
     let clinics = two_clinics(&base).await;
+    base.leave_no_tenant().await;
     let db = base.database();
     let cx = &clinics.a.cx;
     let soon = Duration::from_millis(100);

@@ -30,14 +30,20 @@ pub struct TwoClinics {
 /// Makes clinics A and B, each with an owner, through the functions the server uses. Their ids
 /// are the same in each run.
 ///
+/// Connections of the server's role that are opened afterwards have a third, unknown clinic set
+/// for their whole session ([`TestDatabase::leave_stale_tenant`]), so that every statement of
+/// every test is tried with a stale tenant: one that relies on what it finds, finds nothing.
+///
 /// # Panics
 ///
 /// When the database refuses: a test cannot go on then.
 pub async fn two_clinics(db: &TestDatabase) -> TwoClinics {
-    TwoClinics {
+    let clinics = TwoClinics {
         a: clinic(db, "a", 0xA).await,
         b: clinic(db, "b", 0xB).await,
-    }
+    };
+    db.leave_stale_tenant(Uuid::from_u128(0xDEAD).into()).await;
+    clinics
 }
 
 async fn clinic(db: &TestDatabase, name: &str, number: u128) -> Clinic {

@@ -91,6 +91,15 @@ impl TestDatabase {
         run(&self.superuser().await, &sql).await;
     }
 
+    /// Takes back [`TestDatabase::leave_stale_tenant`] for connections opened from now on.
+    pub async fn leave_no_tenant(&self) {
+        let sql = format!(
+            "ALTER ROLE acolhe_app IN DATABASE {} RESET app.clinic_id",
+            self.name
+        );
+        run(&self.superuser().await, &sql).await;
+    }
+
     /// A superuser's connection to it.
     pub async fn superuser(&self) -> Client {
         connect(&self.superuser_url()).await
