@@ -1,7 +1,8 @@
 //! Search by words, phone endings or document.
 //!
 //! Words are matched from their beginning, without regard to case and accents; every word must
-//! match. A whole CPF or CNPJ is looked up exactly, by keyed hash.
+//! match. A whole CPF or CNPJ is looked up exactly, by keyed hash. Eleven digits may be a CPF and a
+//! mobile at once (one mobile in a hundred has the check digits of a CPF): both are found.
 
 use kernel::document::Document;
 use kernel::email::Email;
@@ -11,14 +12,14 @@ use kernel::text;
 /// Most words of a search that are looked at.
 pub const MAX_WORDS: usize = 6;
 
-/// What is searched for.
+/// What is searched for: contacts that match every word, or that have the document.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Search {
-    /// Contacts with a token beginning with each of these words. At least one word; each is
-    /// folded and has at least three characters.
-    Words(Vec<String>),
-    /// The contact with this document.
-    Document(Document),
+pub struct Search {
+    /// Contacts with a token beginning with each of these. At least one; each is folded and has at
+    /// least three characters.
+    pub words: Vec<String>,
+    /// The contact with this document, too.
+    pub document: Option<Document>,
 }
 
 /// The search has no word of three characters or more, and is no document.
@@ -29,9 +30,6 @@ pub struct NothingToSearch;
 impl Search {
     /// Reads what a person typed.
     pub fn parse(text: &str) -> Result<Self, NothingToSearch> {
-        if let Ok(document) = Document::parse(text) {
-            return Ok(Self::Document(document));
-        }
         // "(11) 99999-0000" is one number, whatever stands between its digits.
         let mut words = match phone::search_digits(text) {
             Some(digits) => vec![digits],
@@ -39,18 +37,16 @@ impl Search {
         };
         words.truncate(MAX_WORDS);
         if words.is_empty() {
-            Err(NothingToSearch)
-        } else {
-            Ok(Self::Words(words))
+            return Err(NothingToSearch);
         }
+        let document = Document::parse(text).ok();
+        Ok(Self { words, document })
     }
 
     /// A canonical form, for binding a cursor to it.
     pub fn canonical(&self) -> String {
-        match self {
-            Self::Words(words) => words.join(" "),
-            Self::Document(document) => format!("document {}", document.as_str()),
-        }
+        // The document follows from the same text as the words.
+        self.words.join(" ")
     }
 }
 

@@ -463,6 +463,26 @@ async fn search_finds_by_words_phone_email_and_document() {
 }
 
 #[tokio::test]
+async fn digits_that_are_a_cpf_and_a_mobile_find_both() {
+    let world = World::new().await;
+    let cx = &world.clinics.a.cx;
+    // A mobile of São Paulo whose eleven digits have the check digits of a CPF.
+    let digits = (0..10_000)
+        .map(|rest| format!("1198765{rest:04}"))
+        .find(|digits| Document::parse(digits).is_ok())
+        .unwrap();
+    let mut caller = named("Ana");
+    caller.phones = vec![phone(&digits)];
+    world.create(cx, caller).await;
+    let mut holder = named("Bia");
+    holder.document = Some(Document::parse(&digits).unwrap());
+    world.create(cx, holder).await;
+    let mut found = world.names(cx, search(&digits)).await;
+    found.sort();
+    assert_eq!(found, ["Ana", "Bia"]);
+}
+
+#[tokio::test]
 async fn a_denied_attempt_is_audited_and_changes_nothing() {
     let world = World::new().await;
     let clinic = &world.clinics.a;

@@ -1,7 +1,6 @@
 //! The list of contacts: one statement, whose text varies with what is asked for. Text is chosen
 //! from constants; everything that was asked goes in as binds.
 
-use contacts::search::Search;
 use contacts::{ContactOrder, ContactQuery, ContactStatus};
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -19,7 +18,6 @@ use crate::contacts::rows::SummaryColumns;
 const MOST_CANDIDATES: &str = "2000";
 
 /// The list, with all binds owned.
-#[derive(Debug)]
 pub(super) struct ListStatement {
     order: ContactOrder,
     with_notes: bool,
@@ -30,36 +28,37 @@ pub(super) struct ListStatement {
     created_from: Option<chrono::DateTime<chrono::Utc>>,
     created_before: Option<chrono::DateTime<chrono::Utc>>,
     words: Option<Words>,
-    document_mac: Option<Vec<u8>>,
     after: Option<(SortValue, Uuid)>,
     rows: i64,
 }
 
-/// The ranges of a search's words.
-#[derive(Debug)]
+/// The ranges of a search's words, and the keyed hash of the document that the text may be.
 struct Words {
     lows: Vec<String>,
     highs: Vec<String>,
+    document_mac: Option<Vec<u8>>,
 }
 
 impl ListStatement {
     /// `document_mac` is the keyed hash of the searched document, where one is searched.
     pub(super) fn new(query: &ContactQuery, document_mac: Option<Vec<u8>>) -> Self {
         let filter = &query.filter;
-        let words = match &filter.search {
-            Some(Search::Words(words)) => {
-                let (lows, highs) = words
-                    .iter()
-                    .map(|word| {
-                        let (low, high) = prefix_bounds(word);
-                        // Nothing sorts above U+10FFFF repeated.
-                        (low, high.unwrap_or_else(|| "\u{10FFFF}".repeat(8)))
-                    })
-                    .unzip();
-                Some(Words { lows, highs })
+        let words = filter.search.as_ref().map(|search| {
+            let (lows, highs) = search
+                .words
+                .iter()
+                .map(|word| {
+                    let (low, high) = prefix_bounds(word);
+                    // Nothing sorts above U+10FFFF repeated.
+                    (low, high.unwrap_or_else(|| "\u{10FFFF}".repeat(8)))
+                })
+                .unzip();
+            Words {
+                lows,
+                highs,
+                document_mac,
             }
-            _ => None,
-        };
+        });
         Self {
             order: query.order,
             with_notes: query.with_notes,
@@ -78,7 +77,6 @@ impl ListStatement {
             created_from: filter.created_from,
             created_before: filter.created_before,
             words,
-            document_mac,
             after: query
                 .after
                 .as_ref()
@@ -129,10 +127,6 @@ impl QueryFragment<Pg> for ListStatement {
         out.push_sql("app.contacts c WHERE c.clinic_id = s.t AND c.merged_into IS NULL");
         if let Some(words) = &self.words {
             every_word(words, &mut out)?;
-        }
-        if let Some(mac) = &self.document_mac {
-            out.push_sql(" AND c.document_mac = ");
-            out.push_bind_param::<Bytea, _>(mac)?;
         }
         match self.statuses.as_slice() {
             [] => out.push_sql(" AND c.status <> 'archived'"),
@@ -218,13 +212,20 @@ fn candidates<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResul
          ORDER BY t.clinic_id DESC, t.token DESC, t.contact_id DESC LIMIT ",
     );
     out.push_sql(MOST_CANDIDATES);
-    out.push_sql(") k) candidate, ");
+    out.push_sql(") k");
+    if let Some(mac) = &words.document_mac {
+        out.push_sql(
+            " UNION SELECT d.id FROM app.contacts d WHERE d.clinic_id = s.t AND d.document_mac = ",
+        );
+        out.push_bind_param::<Bytea, _>(mac)?;
+    }
+    out.push_sql(") candidate, ");
     Ok(())
 }
 
 /// Holds each candidate against every word.
 fn every_word<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql(" AND c.id = candidate.contact_id AND NOT EXISTS (SELECT FROM unnest(");
+    out.push_sql(" AND c.id = candidate.contact_id AND (NOT EXISTS (SELECT FROM unnest(");
     out.push_bind_param::<Array<Text>, _>(&words.lows)?;
     out.push_sql(", ");
     out.push_bind_param::<Array<Text>, _>(&words.highs)?;
@@ -233,5 +234,10 @@ fn every_word<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResul
          WHERE t.clinic_id = s.t AND t.contact_id = c.id \
          AND t.token >= w.low COLLATE \"C\" AND t.token < w.high COLLATE \"C\"))",
     );
+    if let Some(mac) = &words.document_mac {
+        out.push_sql(" OR c.document_mac = ");
+        out.push_bind_param::<Bytea, _>(mac)?;
+    }
+    out.push_sql(")");
     Ok(())
 }

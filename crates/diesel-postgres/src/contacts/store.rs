@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contacts::error::Taken;
 use contacts::ports::{ContactStore, Trace};
-use contacts::search::{Search, tokens_of};
+use contacts::search::tokens_of;
 use contacts::{
     ArchiveContactError, Change, Contact, ContactEmail, ContactPatch, ContactPhone, ContactQuery,
     ContactStatus, ContactSummary, CreateContactError, Label, NewContact, Notes, Source, Tag,
@@ -479,10 +479,12 @@ impl ContactStore for PgContactStore {
         cx: &TenantContext,
         query: &ContactQuery,
     ) -> Result<Vec<ContactSummary>, StoreError> {
-        let document_mac = match &query.filter.search {
-            Some(Search::Document(document)) => Some(self.document_mac(cx, document)),
-            _ => None,
-        };
+        let document = query
+            .filter
+            .search
+            .as_ref()
+            .and_then(|search| search.document.as_ref());
+        let document_mac = document.map(|document| self.document_mac(cx, document));
         let rows: Vec<SummaryRow> = self
             .db
             .read(cx, LIST, ListStatement::new(query, document_mac))
