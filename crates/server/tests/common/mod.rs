@@ -1,0 +1,211 @@
+//! The whole server over a database of the test's own: two clinics, and a caller for each.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::dev::ServiceResponse;
+use actix_web::http::Method;
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use clinics::TokenIssuer as _;
+use futures_util::future::LocalBoxFuture;
+use http_api::ApiSettings;
+use kernel::{SessionId, UserId};
+use security::passwords::{Argon2Hasher, Bounds, Cost};
+use security::tokens::{JwtTokens, SigningKey};
+use security::{SystemClock, SystemRandom};
+use serde_json::{Map, Value};
+use server::wiring::{Foundation, Services, api};
+use test_support::{Clinic, TestDatabase, TwoClinics, two_clinics};
+
+type Call = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, ServiceResponse>>;
+
+/// The server with its database.
+pub struct Stage {
+    pub clinics: TwoClinics,
+    pub foundation: Foundation,
+    pub services: Services,
+    pub base: TestDatabase,
+    call: Call,
+}
+
+/// What was answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: actix_web::http::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// Without what differs from one request to the next.
+    pub fn comparable(&self) -> (u16, Value) {
+        let mut body = self.body.clone();
+        for name in ["traceId", "instance"] {
+            if body.get(name).is_some() {
+                body[name] = Value::Null;
+            }
+        }
+        (self.status, body)
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A request on its way.
+pub struct Ask<'a> {
+    stage: &'a Stage,
+    request: TestRequest,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let base = TestDatabase::new().await;
+        let clinics = two_clinics(&base).await;
+        let random = Arc::new(SystemRandom);
+        let bounds = Bounds {
+            running: 2,
+            waiting: 8,
+        };
+        let key = SigningKey::parse(&SigningKey::generate(&SystemRandom)).unwrap();
+        let foundation = Foundation {
+            clock: Arc::new(SystemClock),
+            random: random.clone(),
+            keys: test_support::keys(),
+            tokens: JwtTokens::new(
+                key,
+                Vec::new(),
+                "acolhe",
+                "acolhe-api",
+                Arc::new(SystemClock),
+                random.clone(),
+            ),
+            hasher: Arc::new(Argon2Hasher::new(Cost::TRIFLING, bounds, random).unwrap()),
+            database: base.database(),
+        };
+        let services = Services::new(&foundation);
+        let api = api(&foundation, services.clone(), ApiSettings::default());
+        let service = Rc::new(init_service(http_api::app(&api)).await);
+        let call: Call = Box::new(move |request| {
+            let service = Rc::clone(&service);
+            Box::pin(async move { call_service(&*service, request.to_request()).await })
+        });
+        Self {
+            clinics,
+            foundation,
+            services,
+            base,
+            call,
+        }
+    }
+
+    /// A request of nobody.
+    pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        Ask {
+            stage: self,
+            request: TestRequest::with_uri(path).method(method),
+        }
+    }
+
+    /// A request of the clinic's owner, in it.
+    pub fn owner(&self, clinic: &Clinic, method: &str, path: &str) -> Ask<'_> {
+        self.ask(method, path)
+            .token(&self.token(clinic.owner))
+            .header("X-Clinic-Id", &clinic.id.to_string())
+    }
+
+    pub fn token(&self, user: UserId) -> String {
+        let session = SessionId::from(uuid::Uuid::from_u128(1));
+        let issued = self.foundation.tokens.issue(user, session).unwrap();
+        issued.token.expose().clone()
+    }
+}
+
+impl Ask<'_> {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.insert_header((name, value));
+        self
+    }
+
+    pub fn token(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn json(mut self, body: &Value) -> Self {
+        self.request = self.request.set_json(body);
+        self
+    }
+
+    pub async fn answer(self) -> Answer {
+        let response = (self.stage.call)(self.request).await;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let bytes = read_body(response).await;
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+}
+
+/// One operation of the OpenAPI document.
+pub struct Operation {
+    pub method: String,
+    pub path: String,
+    pub parts: Map<String, Value>,
+}
+
+impl Operation {
+    /// Whether it takes place in a clinic.
+    pub fn is_tenant(&self) -> bool {
+        let permission = self.parts["x-permission"].as_str().unwrap();
+        permission != "public" && permission != "signed-in"
+    }
+
+    pub fn has_path_parameter(&self) -> bool {
+        self.path.contains('{')
+    }
+
+    /// Its documented example body and the headers it asks for.
+    pub fn prepare<'a>(&self, mut ask: Ask<'a>) -> Ask<'a> {
+        let json = &self.parts.get("requestBody").map_or(Value::Null, |body| {
+            body["content"]["application/json"].clone()
+        });
+        let example = json.get("example").cloned().or_else(|| {
+            let examples = json.get("examples")?.as_object()?;
+            Some(examples.values().next()?["value"].clone())
+        });
+        if let Some(example) = example {
+            ask = ask.json(&example);
+        }
+        let parameters = self.parts.get("parameters").and_then(Value::as_array);
+        if parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "If-Match")) {
+            ask = ask.header("If-Match", "*");
+        }
+        ask
+    }
+}
+
+/// Every operation there is.
+pub fn operations() -> Vec<Operation> {
+    let document: Value = serde_json::from_str(&http_api::openapi_document()).unwrap();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, parts) in item.as_object().unwrap() {
+            found.push(Operation {
+                method: method.clone(),
+                path: path.clone(),
+                parts: parts.as_object().unwrap().clone(),
+            });
+        }
+    }
+    found
+}
