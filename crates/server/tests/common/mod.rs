@@ -12,6 +12,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use clinics::TokenIssuer as _;
 use futures_util::future::LocalBoxFuture;
 use http_api::ApiSettings;
+use job_workers::WakeSignal;
 use kernel::{SessionId, UserId};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
@@ -87,6 +88,7 @@ impl Stage {
             ),
             hasher: Arc::new(Argon2Hasher::new(Cost::TRIFLING, bounds, random).unwrap()),
             database: base.database(),
+            jobs: WakeSignal::new(),
         };
         let services = Services::new(&foundation);
         let api = api(&foundation, services.clone(), ApiSettings::default());
