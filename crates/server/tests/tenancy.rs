@@ -16,19 +16,38 @@ use serde_json::json;
 /// An id that no record has.
 const RANDOM: &str = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e";
 
-/// Ids of clinic B's records, by the path segment before the id.
+/// Ids of clinic B's records, by the path segment before the id: made by the documented examples.
 async fn foreign_records(stage: &Stage) -> BTreeMap<&'static str, String> {
     let mut found = BTreeMap::new();
-    for (kind, body) in [("contacts", json!({"name": "Beatriz Lima"}))] {
+    for kind in ["contacts", "branches", "channels"] {
         let path = format!("/api/v1/{kind}");
-        let created = stage
-            .owner(&stage.clinics.b, "post", &path)
-            .json(&body)
-            .answer()
-            .await;
+        let operations = operations();
+        let create = operations
+            .iter()
+            .find(|it| it.path == path && it.method == "post")
+            .unwrap();
+        let ask = stage.owner(&stage.clinics.b, "post", &path);
+        let created = create.prepare(ask).answer().await;
         assert_eq!(created.status, 201, "{kind}: {}", created.body);
         found.insert(kind, created.body["id"].as_str().unwrap().to_owned());
     }
+    let conversation = "01a23456-7000-7000-8000-0000000000cc";
+    let insert = format!(
+        "INSERT INTO app.conversations (clinic_id, id, channel_id, contact_id, remote_jid, status,
+            is_paused, unread_count, last_message_at, last_message_order, row_version, created_at,
+            updated_at)
+         VALUES ('{}', '{conversation}', '{}', '{}', '5511987654321', 'open', false, 1, now(), 'a',
+            1, now(), now())",
+        stage.clinics.b.id, found["channels"], found["contacts"]
+    );
+    stage
+        .base
+        .superuser()
+        .await
+        .batch_execute(&insert)
+        .await
+        .unwrap();
+    found.insert("conversations", conversation.to_owned());
     found
 }
 
@@ -108,6 +127,11 @@ async fn a_record_of_another_clinic_answers_as_a_random_id_does() {
         assert_eq!(answers[0].status, 404, "{name}: {}", answers[0].body);
         assert_eq!(answers[0].comparable(), answers[1].comparable(), "{name}");
         assert_eq!(answers[0].comparable(), answers[2].comparable(), "{name}");
+        if operation.method == "get" {
+            let path = filled(operation, foreign_id);
+            let own = stage.owner(&stage.clinics.b, "get", &path).answer().await;
+            assert_eq!(own.status, 200, "{name}: its own clinic sees it");
+        }
         // Nor do the headers tell them apart.
         let names = |at: usize| {
             let mut names: Vec<_> = answers[at]
