@@ -341,8 +341,8 @@ CALL app.seal_by_clinic('app.jobs');
 CALL app.open_to_definer('app.jobs');
 GRANT SELECT, INSERT, UPDATE ON app.jobs TO acolhe_app;
 -- Column by column: leasing must never be able to read a payload.
-GRANT SELECT (clinic_id, id, queue, kind, priority, state, run_at, attempts, max_attempts,
-              lease_token, leased_until, created_at, finished_at),
+GRANT SELECT (clinic_id, id, queue, kind, version, priority, state, run_at, attempts,
+              max_attempts, lease_token, leased_until, created_at, finished_at),
       INSERT, UPDATE (state, attempts, lease_token, leased_until, run_at, last_failure, finished_at)
     ON app.jobs TO acolhe_definer;
 CALL app.classify('app.jobs', 'none: clinic_id id queue kind version payload priority state run_at
@@ -521,8 +521,8 @@ $$;
 -- Within a clinic, higher priorities first, then what was due first. Locks nothing that it does
 -- not take, so that leasers do not starve each other.
 CREATE FUNCTION sec.lease_jobs(p_queue text, p_most int, p_ttl interval, p_after uuid)
-RETURNS TABLE (clinic_id uuid, id uuid, kind text, attempt smallint, max_attempts smallint,
-               lease_token uuid)
+RETURNS TABLE (clinic_id uuid, id uuid, kind text, version smallint, attempt smallint,
+               max_attempts smallint, lease_token uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
@@ -577,7 +577,8 @@ BEGIN
         SET state = 'leased', attempts = j.attempts + 1, lease_token = gen_random_uuid(),
             leased_until = moment + p_ttl
         FROM first WHERE j.clinic_id = clinic AND j.id = first.id
-        RETURNING j.clinic_id, j.id, j.kind, j.attempts, j.max_attempts, j.lease_token;
+        RETURNING j.clinic_id, j.id, j.kind, j.version, j.attempts, j.max_attempts,
+                  j.lease_token;
         IF FOUND THEN
             clinics := clinics || clinic;
             wanted := wanted - 1;
@@ -599,7 +600,8 @@ BEGIN
             SET state = 'leased', attempts = j.attempts + 1, lease_token = gen_random_uuid(),
                 leased_until = moment + p_ttl
             FROM first WHERE j.clinic_id = clinic AND j.id = first.id
-            RETURNING j.clinic_id, j.id, j.kind, j.attempts, j.max_attempts, j.lease_token;
+            RETURNING j.clinic_id, j.id, j.kind, j.version, j.attempts, j.max_attempts,
+                  j.lease_token;
             GET DIAGNOSTICS got = ROW_COUNT;
             wanted := wanted - got;
             EXIT WHEN wanted <= 0;

@@ -64,8 +64,8 @@ statement! {
         most: i32 => Integer,
         ttl: TimeDelta => Interval,
         after: Uuid => SqlUuid,
-    } -> (SqlUuid, SqlUuid, Text, SmallInt, SmallInt, SqlUuid) =
-        "SELECT clinic_id, id, kind, attempt, max_attempts, lease_token
+    } -> (SqlUuid, SqlUuid, Text, SmallInt, SmallInt, SmallInt, SqlUuid) =
+        "SELECT clinic_id, id, kind, version, attempt, max_attempts, lease_token
          FROM sec.lease_jobs(?, ?, ?, ?)"
 }
 
@@ -168,7 +168,7 @@ impl JobLeases for PgJobs {
         ttl: Duration,
     ) -> Result<Vec<LeasedJob>, StoreError> {
         let after = self.after().get(&queue).copied().unwrap_or_default();
-        let rows: Vec<(Uuid, Uuid, String, i16, i16, Uuid)> = self
+        let rows: Vec<(Uuid, Uuid, String, i16, i16, i16, Uuid)> = self
             .db
             .system(
                 sys,
@@ -187,13 +187,14 @@ impl JobLeases for PgJobs {
         Ok(rows
             .into_iter()
             .map(
-                |(clinic, job, kind, attempt, max_attempts, token)| LeasedJob {
+                |(clinic, job, kind, version, attempt, max_attempts, token)| LeasedJob {
                     lease: Lease {
                         clinic: clinic.into(),
                         job: job.into(),
                         token,
                     },
                     kind,
+                    version,
                     attempt,
                     max_attempts,
                 },

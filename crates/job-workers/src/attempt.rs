@@ -13,8 +13,11 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::{BackOff, Handlers, JobError, JobHandler};
 
-/// No handler of this process knows the kind.
+/// No handler of this process knows the kind. While a new version is rolled out, another's may:
+/// so it is tried again before it is a dead letter.
 pub const UNKNOWN_KIND: FailureCode = FailureCode("unknown_kind");
+/// The handler of the kind does not know this version of the payload. As with the kind.
+pub const UNKNOWN_VERSION: FailureCode = FailureCode("unknown_version");
 /// The handler panicked.
 pub const PANICKED: FailureCode = FailureCode("panicked");
 /// The attempt took longer than it may.
@@ -77,7 +80,10 @@ impl Attempts<'_> {
         let cx = TenantContext::for_job(job.lease.clinic, job.lease.job, origin);
         let ended = match handler {
             _ if job.attempt > job.max_attempts => Err(JobError::Permanent(ATTEMPTS_EXHAUSTED)),
-            None => Err(JobError::Permanent(UNKNOWN_KIND)),
+            None => Err(JobError::Transient(UNKNOWN_KIND)),
+            Some(handler) if !handler.versions().contains(&job.version) => {
+                Err(JobError::Transient(UNKNOWN_VERSION))
+            }
             Some(handler) => self.run_handler(&cx, job, handler).await,
         };
         if let Err(error) = ended {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,11 @@ use kernel::{StoreError, TenantContext};
 pub trait JobHandler: Send + Sync {
     /// The kind, as it was enqueued.
     fn kind(&self) -> &'static str;
+
+    /// The versions of the payload that it understands.
+    fn versions(&self) -> RangeInclusive<i16> {
+        1..=1
+    }
 
     /// One attempt. `Ok` means that the job's success is recorded already: the store of the
     /// effect did it in the effect's own transaction, with `job.lease` as the proof. The future

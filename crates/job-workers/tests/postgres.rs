@@ -274,7 +274,7 @@ async fn a_poisoned_job_ends_dead_and_others_go_on() {
         assert_eq!(ground.row(job).await, (2, "dead".to_owned(), failed));
     }
     let failed = Some("unknown_kind".to_owned());
-    assert_eq!(ground.row(unknown).await, (1, "dead".to_owned(), failed));
+    assert_eq!(ground.row(unknown).await, (2, "dead".to_owned(), failed));
     assert_eq!(ground.effects().await, (50, 50));
 }
 

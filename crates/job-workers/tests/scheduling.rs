@@ -134,13 +134,21 @@ async fn a_panic_is_a_failed_attempt_and_stops_no_other_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_kind_is_a_dead_letter_not_a_loss() {
-    let process = Process::new();
-    let job = process.jobs.add("of.tomorrow");
+async fn an_unknown_kind_or_version_is_left_to_others_for_a_while_and_then_a_dead_letter() {
+    let mut process = Process::new();
+    let seen = process.kind("good", AT_ONCE);
+    let kind = process.jobs.add("of.tomorrow");
+    let version = process.jobs.add("good");
+    process.jobs.change(version, |job| job.version = 2);
     let _workers = process.start();
-    sleep(SECOND).await;
-    assert_eq!(process.jobs.job(job).state, State::Dead);
-    assert_eq!(process.jobs.job(job).codes, ["unknown_kind"]);
+    sleep(SECOND / 2).await;
+    assert_eq!(process.jobs.job(kind).state, State::Waiting);
+    sleep(300 * SECOND).await;
+    assert_eq!(process.jobs.job(kind).state, State::Dead);
+    assert_eq!(process.jobs.job(kind).codes, ["unknown_kind"; 8]);
+    assert_eq!(process.jobs.job(version).state, State::Dead);
+    assert_eq!(process.jobs.job(version).codes, ["unknown_version"; 8]);
+    assert_eq!(seen.runs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,7 +370,8 @@ async fn each_failure_is_one_line_with_its_code_and_nothing_personal() {
     process.kind("bad", Does::Panics);
     let job = process.jobs.add("bad");
     process.jobs.change(job, |job| job.max_attempts = 2);
-    process.jobs.add("Maria da Silva, 11987654321");
+    let unknown = process.jobs.add("Maria da Silva, 11987654321");
+    process.jobs.change(unknown, |job| job.max_attempts = 1);
     let _workers = process.start();
     sleep(5 * SECOND).await;
     process.jobs.failing.store(3, Ordering::SeqCst);

@@ -91,6 +91,8 @@ pub struct LeasedJob {
     pub lease: Lease,
     /// What to do.
     pub kind: String,
+    /// Version of the payload's shape.
+    pub version: i16,
     /// Which attempt this is, from 1.
     pub attempt: i16,
     /// Dead after so many.

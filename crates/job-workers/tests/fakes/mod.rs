@@ -46,6 +46,7 @@ pub(crate) enum State {
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) kind: &'static str,
+    pub(crate) version: i16,
     pub(crate) state: State,
     pub(crate) run_at: DateTime<Utc>,
     pub(crate) attempts: i16,
@@ -82,6 +83,7 @@ impl MemoryJobs {
             id,
             Job {
                 kind,
+                version: 1,
                 state: State::Waiting,
                 run_at: self.tools.now(),
                 attempts: 0,
@@ -182,6 +184,7 @@ impl JobLeases for MemoryJobs {
                     token,
                 },
                 kind: job.kind.to_owned(),
+                version: job.version,
                 attempt: job.attempts,
                 max_attempts: job.max_attempts,
             });
