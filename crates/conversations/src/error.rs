@@ -20,6 +20,23 @@ pub enum CreateChannelError {
     Store(#[from] StoreError),
 }
 
+/// Why a channel was not bound to an operator's endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum BindChannelError {
+    /// There is no such clinic.
+    #[error("there is no clinic with that id")]
+    NoSuchClinic,
+    /// There is no such endpoint, or it is a clinic's own.
+    #[error("there is no shared endpoint with that id")]
+    NoSuchEndpoint,
+    /// The clinic, or another one behind the same endpoint, has a channel for this number.
+    #[error("there is a channel for this number already")]
+    NumberTaken,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a channel's secret was not rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateSecretError {

@@ -37,5 +37,5 @@ pub use content::Content;
 pub use conversation::{Conversation, ConversationFilter, ConversationStatus, ConversationSummary};
 pub use inbound::InboundChange;
 pub use message::{Message, MessageKind, OrderKey};
-pub use service::{ChangeProcessing, Channels, Inbox, WebhookIngress};
+pub use service::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 pub use status::{MessageStatus, ReceiptStatus};

@@ -9,13 +9,13 @@ use chrono::{DateTime, Utc};
 use kernel::cursor::Position;
 use kernel::job::Lease;
 use kernel::{
-    ChannelId, ConversationId, EndpointId, InboxId, JobId, MessageId, PageLimit, StoreError,
-    SystemContext, TenantContext,
+    AuditEntry, ChannelId, ConversationId, EndpointId, Event, InboxId, JobId, MessageId, PageLimit,
+    StoreError, SystemContext, TenantContext,
 };
 
 use crate::channel::{Channel, Endpoint, NewChannel, Provider, Secret, SecretRotation};
 use crate::conversation::{ConversationFilter, ConversationSummary, MessageOrder};
-use crate::error::{CreateChannelError, MarkReadError, RotateSecretError};
+use crate::error::{BindChannelError, CreateChannelError, MarkReadError, RotateSecretError};
 use crate::inbound::InboundChange;
 use crate::message::Message;
 
@@ -63,6 +63,67 @@ pub trait ChannelStore: Send + Sync {
         cx: &TenantContext,
         id: ChannelId,
     ) -> Result<Option<Channel>, StoreError>;
+}
+
+/// An operator's endpoint, ready to be stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewSharedEndpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose webhooks come through it.
+    pub provider: Provider,
+    /// Last segment of its path.
+    pub path_key: String,
+    /// The verify token, sealed for [`crate::channel::verify_token_binding`].
+    pub verify_token_sealed: Vec<u8>,
+    /// Id of the first secret.
+    pub secret_id: uuid::Uuid,
+    /// The first secret, sealed for [`crate::channel::secret_binding`].
+    pub secret_sealed: Vec<u8>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl fmt::Debug for NewSharedEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSharedEndpoint")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A channel of the context's clinic, bound to an operator's endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundChannel {
+    /// Its id.
+    pub id: ChannelId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// What the clinic calls it.
+    pub name: String,
+    /// What routes a change to it.
+    pub external_id: String,
+    /// The number as people know it.
+    pub display_phone: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Operators' endpoints, which are no clinic's.
+#[async_trait]
+pub trait SharedEndpointStore: Send + Sync {
+    /// Endpoint and first secret. Without a tenant.
+    async fn create(&self, sys: &SystemContext, new: NewSharedEndpoint) -> Result<(), StoreError>;
+
+    /// Channel, audit entry and event, and the jobs of what waited for the number, in one
+    /// transaction. The context is an operator's.
+    async fn bind_channel(
+        &self,
+        cx: &TenantContext,
+        new: BoundChannel,
+        entry: AuditEntry,
+        event: Event,
+    ) -> Result<(), BindChannelError>;
 }
 
 /// Finding what a webhook's path names, before any clinic is known. Without a tenant.

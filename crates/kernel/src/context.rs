@@ -139,7 +139,7 @@ impl TenantContext {
     }
 
     /// For an operator's act in one clinic (`acolhe-server admin`). Legal in
-    /// `clinics::Administration` alone.
+    /// the services of operators alone.
     pub fn for_operator(clinic: ClinicId, origin: Origin) -> Self {
         Self {
             clinic,

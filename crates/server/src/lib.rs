@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod admin;
 mod background;
 mod config;
 mod health;
@@ -49,6 +50,8 @@ enum Command {
     /// Print the catalogue of errors as Markdown.
     #[command(hide = true)]
     Errors,
+    /// Create clinics, members and shared webhook endpoints.
+    Admin(admin::Admin),
     /// Make keys.
     Keys {
         #[command(subcommand)]
@@ -85,6 +88,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config => output::print(&describe_config()),
         Command::Openapi => output::print(&http_api::openapi_document()),
         Command::Errors => output::print(&http_api::errors_markdown()),
+        Command::Admin(admin) => admin::run(admin, &read_config(cli.config)?),
         Command::Keys {
             command: KeysCommand::Generate { version },
         } => output::print(&wiring::generate_keys(version)),

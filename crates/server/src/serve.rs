@@ -62,7 +62,7 @@ fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Refuses a database whose role or shape is not right.
-async fn check_database(config: &Config, foundation: &Foundation) -> anyhow::Result<()> {
+pub(crate) async fn check_database(config: &Config, foundation: &Foundation) -> anyhow::Result<()> {
     let origin = Origin::internal(foundation.tools().id());
     let sys = SystemContext::new(SystemPurpose::OperatorCounts, origin);
     foundation

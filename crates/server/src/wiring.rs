@@ -7,11 +7,13 @@ use std::sync::Arc;
 use clinics::{Access, Administration, Branches, Clinics, PasswordHasher};
 use contacts::Contacts;
 use conversations::ports::Decoders;
-use conversations::{Channels, Inbox, WebhookIngress};
+use conversations::{Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
 use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
 use diesel_postgres::contacts::PgContactStore;
-use diesel_postgres::conversations::{PgChannelStore, PgConversationStore, PgIngress};
+use diesel_postgres::conversations::{
+    PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
+};
 use diesel_postgres::{Database, PoolSettings};
 use http_api::{Api, ApiHooks, ApiSettings};
 use job_workers::WakeSignal;
@@ -83,6 +85,12 @@ impl Foundation {
     pub fn administration(&self) -> Administration {
         let store = Arc::new(PgAdministration::new(self.database.clone()));
         Administration::new(store, Arc::clone(&self.hasher), self.tools())
+    }
+
+    /// The operators' endpoints, for `acolhe-server admin` alone as well.
+    pub fn shared_endpoints(&self) -> SharedEndpoints {
+        let store = Arc::new(PgSharedEndpoints::new(self.database.clone()));
+        SharedEndpoints::new(store, self.tools())
     }
 }
 

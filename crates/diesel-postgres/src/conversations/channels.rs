@@ -188,7 +188,7 @@ statement! {
 }
 statement! {
     /// Gives what waited for a channel its route and its jobs.
-    struct RouteWaiting { clinic: Uuid => SqlUuid, channel: Uuid => SqlUuid, at: DateTime<Utc> => Timestamptz }
+    pub(super) struct RouteWaiting { clinic: Uuid => SqlUuid, channel: Uuid => SqlUuid, at: DateTime<Utc> => Timestamptz }
         -> BigInt = "SELECT sec.route_waiting(?, ?, ?)"
 }
 

@@ -3,8 +3,10 @@
 mod channels;
 mod inbox;
 mod ingress;
+mod operators;
 mod rows;
 
 pub use channels::PgChannelStore;
 pub use inbox::PgConversationStore;
 pub use ingress::PgIngress;
+pub use operators::PgSharedEndpoints;

@@ -1,0 +1,134 @@
+//! What the installation's operators do with webhook endpoints, from the command line alone: an
+//! app at a provider has one callback for all its numbers, so its endpoint is the operator's, and
+//! channels of several clinics are bound to it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kernel::{
+    AuditEntry, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose, Origin, Resource,
+    StoreError, SystemContext, SystemPurpose, TenantContext, Toolkit, TypedId as _,
+};
+
+use crate::channel::{Provider, Secret, secret_binding, verify_token_binding};
+use crate::error::BindChannelError;
+use crate::events;
+use crate::ports::{BoundChannel, NewSharedEndpoint, SharedEndpointStore};
+
+/// An endpoint that was just created: the only moment when its verify token is shown.
+#[derive(Clone)]
+pub struct CreatedEndpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Last segment of its path.
+    pub path_key: String,
+    /// What to enter at the provider beside the webhook's address.
+    pub verify_token: Secret,
+}
+
+impl fmt::Debug for CreatedEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedEndpoint")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A clinic's channel to bind to an operator's endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindChannel {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// What the clinic calls the channel: 1 to 200 characters.
+    pub name: String,
+    /// The provider's phone number id, or the instance's name: 1 to 120 characters.
+    pub external_id: String,
+    /// The number as people know it.
+    pub display_phone: Option<String>,
+}
+
+/// Operators' endpoints.
+#[derive(Clone)]
+pub struct SharedEndpoints {
+    store: Arc<dyn SharedEndpointStore>,
+    tools: Toolkit,
+}
+
+impl fmt::Debug for SharedEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedEndpoints")
+    }
+}
+
+impl SharedEndpoints {
+    /// The service over its store.
+    pub fn new(store: Arc<dyn SharedEndpointStore>, tools: Toolkit) -> Self {
+        Self { store, tools }
+    }
+
+    /// Creates an endpoint of no clinic, with its first secret.
+    pub async fn create(
+        &self,
+        origin: Origin,
+        provider: Provider,
+        secret: &Secret,
+    ) -> Result<CreatedEndpoint, StoreError> {
+        let sys = SystemContext::new(SystemPurpose::Administration, origin);
+        let id: EndpointId = self.tools.id();
+        let secret_id = self.tools.id::<EndpointId>().as_uuid();
+        let path_key = URL_SAFE_NO_PAD.encode(self.tools.random_bytes::<16>());
+        let drawn = URL_SAFE_NO_PAD.encode(self.tools.random_bytes::<24>());
+        let verify_token = Secret::drawn(drawn);
+        let new = NewSharedEndpoint {
+            id,
+            provider,
+            path_key: path_key.clone(),
+            verify_token_sealed: self.seal(&verify_token_binding(id), &verify_token),
+            secret_id,
+            secret_sealed: self.seal(&secret_binding(id, secret_id), secret),
+            at: self.tools.now(),
+        };
+        self.store.create(&sys, new).await?;
+        Ok(CreatedEndpoint {
+            id,
+            path_key,
+            verify_token,
+        })
+    }
+
+    /// Binds a new channel of `clinic` to an operator's endpoint. What waited there for its
+    /// number is processed.
+    pub async fn bind_channel(
+        &self,
+        origin: Origin,
+        clinic: ClinicId,
+        asked: BindChannel,
+    ) -> Result<ChannelId, BindChannelError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an operator's act in the clinic whose channel is bound"
+        )]
+        let cx = TenantContext::for_operator(clinic, origin);
+        let id: ChannelId = self.tools.id();
+        let entry = AuditEntry::done(&self.tools, "channel.bind", Resource::one("channel", id));
+        let event = events::channel(&self.tools, events::CHANNEL_CREATED, id);
+        let bound = BoundChannel {
+            id,
+            endpoint: asked.endpoint,
+            name: asked.name,
+            external_id: asked.external_id,
+            display_phone: asked.display_phone,
+            at: self.tools.now(),
+        };
+        self.store.bind_channel(&cx, bound, entry, event).await?;
+        Ok(id)
+    }
+
+    fn seal(&self, bound_to: &[u8], secret: &Secret) -> Vec<u8> {
+        let keys = self.tools.keys();
+        let purpose = KeyPurpose::ChannelSecret;
+        keys.seal(KeyOwner::Platform, purpose, bound_to, secret.expose())
+    }
+}

@@ -1,0 +1,120 @@
+//! [`SharedEndpointStore`] on PostgreSQL: endpoints of no clinic are the definer functions' alone.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use conversations::error::BindChannelError;
+use conversations::ports::{BoundChannel, NewSharedEndpoint, SharedEndpointStore};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid};
+use kernel::{AuditEntry, Event, StoreError, SystemContext, TenantContext};
+use uuid::Uuid;
+
+use super::channels::RouteWaiting;
+use crate::{Database, QueryName, StoreErrorExt as _, query_name, statement};
+
+const CREATE: QueryName = query_name!("endpoint.create", "INSERT", "webhook_endpoints");
+const BIND: QueryName = query_name!("channel.bind", "INSERT", "channels");
+
+statement! {
+    struct CreateEndpoint<'a> {
+        id: Uuid => SqlUuid,
+        provider: &'static str => Text,
+        path_key: &'a str => Text,
+        verify_token: &'a [u8] => Binary,
+        secret_id: Uuid => SqlUuid,
+        secret: &'a [u8] => Binary,
+        at: DateTime<Utc> => Timestamptz,
+    } -> Untyped = "SELECT sec.create_shared_endpoint(?, ?, ?, ?, ?, ?, ?)"
+}
+statement! {
+    struct BindChannel<'a> {
+        clinic: Uuid => SqlUuid,
+        id: Uuid => SqlUuid,
+        endpoint: Uuid => SqlUuid,
+        name: &'a str => Text,
+        external_id: &'a str => Text,
+        display_phone: Option<&'a str> => Nullable<Text>,
+        at: DateTime<Utc> => Timestamptz,
+    } -> Untyped = "SELECT sec.bind_channel(?, ?, ?, ?, ?, ?, ?)"
+}
+statement! {
+    struct CountChannel { id: Uuid => SqlUuid } -> BigInt =
+        "SELECT count(*) FROM app.channels WHERE clinic_id = app.current_clinic() AND id = ?"
+}
+
+/// Operators' endpoints on PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct PgSharedEndpoints {
+    db: Database,
+}
+
+impl PgSharedEndpoints {
+    /// Those of `db`.
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+}
+
+#[async_trait]
+impl SharedEndpointStore for PgSharedEndpoints {
+    async fn create(&self, sys: &SystemContext, new: NewSharedEndpoint) -> Result<(), StoreError> {
+        let create = CreateEndpoint {
+            id: new.id.into(),
+            provider: new.provider.name(),
+            path_key: &new.path_key,
+            verify_token: &new.verify_token_sealed,
+            secret_id: new.secret_id,
+            secret: &new.secret_sealed,
+            at: new.at,
+        };
+        self.db.system_execute(sys, CREATE, create).await?;
+        Ok(())
+    }
+
+    async fn bind_channel(
+        &self,
+        cx: &TenantContext,
+        new: BoundChannel,
+        entry: AuditEntry,
+        event: Event,
+    ) -> Result<(), BindChannelError> {
+        let bind = BindChannel {
+            clinic: cx.clinic().into(),
+            id: new.id.into(),
+            endpoint: new.endpoint.into(),
+            name: &new.name,
+            external_id: &new.external_id,
+            display_phone: new.display_phone.as_deref(),
+            at: new.at,
+        };
+        let bound = self
+            .db
+            .unit(cx, BIND, async |tx| {
+                tx.execute(bind).await?;
+                let made: i64 = tx.first(CountChannel { id: new.id.into() }).await?;
+                if made == 0 {
+                    return Err(BindChannelError::NoSuchEndpoint);
+                }
+                let _enqueued: i64 = tx
+                    .first(RouteWaiting {
+                        clinic: cx.clinic().into(),
+                        channel: new.id.into(),
+                        at: new.at,
+                    })
+                    .await?;
+                tx.audit(&entry);
+                tx.emit(&event);
+                Ok(())
+            })
+            .await;
+        bound.map_err(|error| match error {
+            BindChannelError::Store(error) => match error.constraint() {
+                Some("channels_clinic_fk") => BindChannelError::NoSuchClinic,
+                Some("channels_external_id_unique" | "channels_route_unique") => {
+                    BindChannelError::NumberTaken
+                }
+                _ => error.into(),
+            },
+            other => other,
+        })
+    }
+}

@@ -1,0 +1,305 @@
+//! `acolhe-server admin`: what operators do and no clinic's user may. Acts in a clinic are audited
+//! there, as an operator's.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Read as _};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use clinics::{Locale, Name, NewClinic, NewMember, NewPassword, Role, TimeZone};
+use conversations::Provider;
+use conversations::channel::Secret;
+use conversations::service::BindChannel;
+use kernel::email::Email;
+use kernel::text::PersonName;
+use kernel::{ClinicId, EndpointId, Origin};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::output;
+use crate::serve::check_database;
+use crate::wiring::Foundation;
+
+/// Longest secret or password that is read.
+const LONGEST_INPUT: u64 = 4096;
+
+/// Commands of operators.
+#[derive(Args)]
+pub(crate) struct Admin {
+    /// Print the result as JSON on one line.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+#[derive(Subcommand)]
+enum AdminCommand {
+    /// Create a clinic.
+    CreateClinic {
+        /// Its name.
+        #[arg(long, value_parser = Name::parse)]
+        name: Name,
+        /// The IANA zone it works in.
+        #[arg(long, default_value = "America/Sao_Paulo", value_parser = TimeZone::parse)]
+        time_zone: TimeZone,
+        /// The language its patients are written to in.
+        #[arg(long, default_value = "pt-BR", value_parser = Locale::parse)]
+        locale: Locale,
+    },
+    /// Make a user a clinic's owner; creates the user where there is none.
+    CreateOwner {
+        #[command(flatten)]
+        member: Member,
+    },
+    /// Make a user a clinic's member; creates the user where there is none.
+    CreateMember {
+        #[command(flatten)]
+        member: Member,
+        /// owner, admin, professional, receptionist, finance or readonly.
+        #[arg(long, value_parser = Role::parse)]
+        role: Role,
+    },
+    /// List all clinics.
+    ListClinics,
+    /// Create a webhook endpoint that channels of several clinics may be bound to.
+    ///
+    /// The secret is the provider's app secret.
+    CreateEndpoint {
+        /// whatsapp-cloud or evolution.
+        #[arg(long)]
+        provider: Provider,
+        /// Read the secret from standard input instead of asking for it.
+        #[arg(long)]
+        secret_stdin: bool,
+    },
+    /// Bind a new channel of a clinic to such an endpoint.
+    BindChannel {
+        /// The clinic's id.
+        #[arg(long)]
+        clinic: ClinicId,
+        /// The endpoint's id.
+        #[arg(long)]
+        endpoint: EndpointId,
+        /// What the clinic calls the channel.
+        #[arg(long, value_parser = Name::parse)]
+        name: Name,
+        /// The provider's id of the number; for Evolution API the instance's name.
+        #[arg(long, value_parser = external_id)]
+        phone_number_id: String,
+        /// The number as people know it.
+        #[arg(long, value_parser = Name::parse)]
+        display_phone: Option<Name>,
+    },
+}
+
+#[derive(Args)]
+struct Member {
+    /// The clinic's id.
+    #[arg(long)]
+    clinic: ClinicId,
+    /// What the user logs in with.
+    #[arg(long, value_parser = Email::parse)]
+    email: Email,
+    /// The user's name. A user who is there already keeps theirs, and their password.
+    #[arg(long, value_parser = PersonName::parse)]
+    name: PersonName,
+    /// Read the password from standard input instead of asking for it.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+fn external_id(text: &str) -> Result<String, &'static str> {
+    let fits = (1..=120).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+        .ok_or("must be 1 to 120 visible ASCII characters")
+}
+
+/// What a command says: as JSON, and for people.
+struct Said {
+    json: Value,
+    text: String,
+}
+
+/// Runs one command to its end.
+pub(crate) fn run(admin: Admin, config: &Config) -> anyhow::Result<()> {
+    let foundation = Foundation::from_config(config, 1)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let said = runtime.block_on(async {
+        check_database(config, &foundation).await?;
+        act(admin.command, &foundation).await
+    })?;
+    if admin.json {
+        output::print(&format!("{}\n", said.json))
+    } else {
+        output::print(&said.text)
+    }
+}
+
+async fn act(command: AdminCommand, foundation: &Foundation) -> anyhow::Result<Said> {
+    let origin = Origin::internal(foundation.tools().id());
+    match command {
+        AdminCommand::CreateClinic {
+            name,
+            time_zone,
+            locale,
+        } => create_clinic(foundation, origin, name, time_zone, locale).await,
+        AdminCommand::CreateOwner { member } => {
+            create_member(foundation, origin, member, Role::Owner).await
+        }
+        AdminCommand::CreateMember { member, role } => {
+            create_member(foundation, origin, member, role).await
+        }
+        AdminCommand::ListClinics => list_clinics(foundation, origin).await,
+        AdminCommand::CreateEndpoint {
+            provider,
+            secret_stdin,
+        } => create_endpoint(foundation, origin, provider, secret_stdin).await,
+        AdminCommand::BindChannel {
+            clinic,
+            endpoint,
+            name,
+            phone_number_id,
+            display_phone,
+        } => {
+            let asked = BindChannel {
+                endpoint,
+                name: name.as_str().to_owned(),
+                external_id: phone_number_id,
+                display_phone: display_phone.map(|phone| phone.as_str().to_owned()),
+            };
+            let endpoints = foundation.shared_endpoints();
+            let channel = endpoints.bind_channel(origin, clinic, asked).await?;
+            Ok(Said {
+                json: json!({ "channelId": channel }),
+                text: format!("bound channel {channel}\n"),
+            })
+        }
+    }
+}
+
+async fn create_clinic(
+    foundation: &Foundation,
+    origin: Origin,
+    name: Name,
+    time_zone: TimeZone,
+    locale: Locale,
+) -> anyhow::Result<Said> {
+    let new = NewClinic {
+        name,
+        time_zone,
+        locale,
+    };
+    let administration = foundation.administration();
+    let clinic = administration.create_clinic(origin, new).await?.id;
+    Ok(Said {
+        json: json!({ "clinicId": clinic }),
+        text: format!("created clinic {clinic}\n"),
+    })
+}
+
+async fn create_member(
+    foundation: &Foundation,
+    origin: Origin,
+    member: Member,
+    role: Role,
+) -> anyhow::Result<Said> {
+    let password = read_secret("Password", "--password-stdin", member.password_stdin)?;
+    let password = NewPassword::parse(password).context("the password cannot be used")?;
+    let new = NewMember {
+        email: member.email,
+        name: member.name,
+        password,
+        role,
+    };
+    let administration = foundation.administration();
+    let made = administration
+        .create_member(origin, member.clinic, new)
+        .await?;
+    let who = if made.user_created {
+        "a new user"
+    } else {
+        "a known user, whose name and password stay"
+    };
+    Ok(Said {
+        json: json!({ "userId": made.user, "created": made.user_created }),
+        text: format!("made {} {role}: {who}\n", made.user),
+    })
+}
+
+async fn list_clinics(foundation: &Foundation, origin: Origin) -> anyhow::Result<Said> {
+    let clinics = foundation.administration().list_clinics(origin).await?;
+    let mut text = String::new();
+    let mut list = Vec::with_capacity(clinics.len());
+    for clinic in clinics {
+        let (id, name, status) = (clinic.id, clinic.name, clinic.status.name());
+        let _infallible = writeln!(text, "{id}  {status}  {name}");
+        list.push(json!({
+            "clinicId": id, "name": name.as_str(), "status": status, "createdAt": clinic.created_at,
+        }));
+    }
+    if list.is_empty() {
+        text.push_str("There is no clinic yet: see `acolhe-server admin create-clinic --help`.\n");
+    }
+    Ok(Said {
+        json: Value::Array(list),
+        text,
+    })
+}
+
+async fn create_endpoint(
+    foundation: &Foundation,
+    origin: Origin,
+    provider: Provider,
+    secret_stdin: bool,
+) -> anyhow::Result<Said> {
+    let secret = read_secret("Secret", "--secret-stdin", secret_stdin)?;
+    let secret = Secret::new(&secret).context("the secret cannot be used")?;
+    let endpoints = foundation.shared_endpoints();
+    let made = endpoints.create(origin, provider, &secret).await?;
+    let path = http_api::webhooks::webhook_path(provider, &made.path_key);
+    let token = made.verify_token.reveal();
+    Ok(Said {
+        text: format!(
+            "created endpoint {}\nwebhook path  {path}\nverify token  {token}\n",
+            made.id
+        ),
+        json: json!({ "endpointId": made.id, "webhookPath": path, "verifyToken": token }),
+    })
+}
+
+/// Asks without showing what is typed, or reads standard input to its end, less one line break.
+fn read_secret(what: &str, flag: &str, from_stdin: bool) -> anyhow::Result<String> {
+    if !from_stdin {
+        anyhow::ensure!(
+            std::io::stdin().is_terminal(),
+            "there is no terminal to ask at: give it on standard input with {flag}"
+        );
+        return rpassword::prompt_password(format!("{what}: ")).context("nothing could be read");
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(LONGEST_INPUT)
+        .read_to_string(&mut text)
+        .context("standard input could not be read")?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_id_is_visible_ascii_of_a_fitting_length() {
+        assert!(external_id("106540352242922").is_ok());
+        assert!(external_id(&"x".repeat(120)).is_ok());
+        for wrong in ["", "with space", "número", &"x".repeat(121)] {
+            assert!(external_id(wrong).is_err(), "{wrong}");
+        }
+    }
+}
