@@ -209,7 +209,7 @@ impl Serialize for RowAnswer {
         out.put("name", row.name.expose())?;
         out.put(
             "socialName",
-            &row.social_name.as_ref().map(|text| text.expose()),
+            &row.social_name.as_ref().map(kernel::Sensitive::expose),
         )?;
         out.put("birthDate", &row.birth_date)?;
         out.put("status", row.status.name())?;
@@ -218,10 +218,10 @@ impl Serialize for RowAnswer {
         out.put("tags", &row.tags)?;
         out.put(
             "phoneNumber",
-            &row.phone_number.as_ref().map(|text| text.expose()),
+            &row.phone_number.as_ref().map(kernel::Sensitive::expose),
         )?;
-        out.put("email", &row.email.as_ref().map(|text| text.expose()))?;
-        out.put("notes", &row.notes.as_ref().map(|text| text.expose()))?;
+        out.put("email", &row.email.as_ref().map(kernel::Sensitive::expose))?;
+        out.put("notes", &row.notes.as_ref().map(kernel::Sensitive::expose))?;
         out.put("createdAt", &row.created_at)?;
         out.put("updatedAt", &row.updated_at)?;
         out.map.end()
@@ -341,21 +341,33 @@ impl Serialize for ContactAnswer {
         out.put("name", contact.name.as_str())?;
         out.put(
             "socialName",
-            &contact.social_name.as_ref().map(|name| name.as_str()),
+            &contact
+                .social_name
+                .as_ref()
+                .map(kernel::text::PersonName::as_str),
         )?;
         out.put("birthDate", &contact.birth_date)?;
         out.put(
             "document",
-            &contact.document.as_ref().map(|document| document.as_str()),
+            &contact
+                .document
+                .as_ref()
+                .map(kernel::document::Document::as_str),
         )?;
         out.put(
             "documentKind",
-            &contact.document.as_ref().map(|document| document.kind()),
+            &contact
+                .document
+                .as_ref()
+                .map(kernel::document::Document::kind),
         )?;
         out.put("status", contact.status.name())?;
         out.put("source", contact.source.as_str())?;
         out.put("ownerId", &contact.owner)?;
-        out.put("notes", &contact.notes.as_ref().map(|notes| notes.expose()))?;
+        out.put(
+            "notes",
+            &contact.notes.as_ref().map(contacts::Notes::expose),
+        )?;
         out.put("tags", &tags)?;
         out.put("phones", &phones)?;
         out.put("emails", &emails)?;
