@@ -137,7 +137,7 @@ async fn a_record_of_another_clinic_answers_as_a_random_id_does() {
             let mut names: Vec<_> = answers[at]
                 .headers
                 .keys()
-                .map(|it| it.to_string())
+                .map(ToString::to_string)
                 .collect();
             names.sort();
             names

@@ -24,25 +24,25 @@ use test_support::{Clinic, TestDatabase, TwoClinics, two_clinics};
 type Call = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, ServiceResponse>>;
 
 /// The server with its database.
-pub struct Stage {
-    pub clinics: TwoClinics,
-    pub foundation: Foundation,
-    pub services: Services,
-    pub base: TestDatabase,
+pub(crate) struct Stage {
+    pub(crate) clinics: TwoClinics,
+    pub(crate) foundation: Foundation,
+    pub(crate) services: Services,
+    pub(crate) base: TestDatabase,
     call: Call,
 }
 
 /// What was answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: actix_web::http::header::HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: actix_web::http::header::HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     /// Without what differs from one request to the next.
-    pub fn comparable(&self) -> (u16, Value) {
+    pub(crate) fn comparable(&self) -> (u16, Value) {
         let mut body = self.body.clone();
         for name in ["traceId", "instance"] {
             if body.get(name).is_some() {
@@ -52,20 +52,20 @@ impl Answer {
         (self.status, body)
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// A request on its way.
-pub struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     stage: &'a Stage,
     request: TestRequest,
 }
 
 impl Stage {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let base = TestDatabase::new().await;
         let clinics = two_clinics(&base).await;
         let random = Arc::new(SystemRandom);
@@ -107,7 +107,7 @@ impl Stage {
     }
 
     /// A request of nobody.
-    pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Ask<'_> {
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         Ask {
             stage: self,
@@ -116,13 +116,13 @@ impl Stage {
     }
 
     /// A request of the clinic's owner, in it.
-    pub fn owner(&self, clinic: &Clinic, method: &str, path: &str) -> Ask<'_> {
+    pub(crate) fn owner(&self, clinic: &Clinic, method: &str, path: &str) -> Ask<'_> {
         self.ask(method, path)
             .token(&self.token(clinic.owner))
             .header("X-Clinic-Id", &clinic.id.to_string())
     }
 
-    pub fn token(&self, user: UserId) -> String {
+    pub(crate) fn token(&self, user: UserId) -> String {
         let session = SessionId::from(uuid::Uuid::from_u128(1));
         let issued = self.foundation.tokens.issue(user, session).unwrap();
         issued.token.expose().clone()
@@ -130,21 +130,21 @@ impl Stage {
 }
 
 impl Ask<'_> {
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.insert_header((name, value));
         self
     }
 
-    pub fn token(self, token: &str) -> Self {
+    pub(crate) fn token(self, token: &str) -> Self {
         self.header("Authorization", &format!("Bearer {token}"))
     }
 
-    pub fn json(mut self, body: &Value) -> Self {
+    pub(crate) fn json(mut self, body: &Value) -> Self {
         self.request = self.request.set_json(body);
         self
     }
 
-    pub async fn answer(self) -> Answer {
+    pub(crate) async fn answer(self) -> Answer {
         let response = (self.stage.call)(self.request).await;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
@@ -159,25 +159,25 @@ impl Ask<'_> {
 }
 
 /// One operation of the OpenAPI document.
-pub struct Operation {
-    pub method: String,
-    pub path: String,
-    pub parts: Map<String, Value>,
+pub(crate) struct Operation {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) parts: Map<String, Value>,
 }
 
 impl Operation {
     /// Whether it takes place in a clinic.
-    pub fn is_tenant(&self) -> bool {
+    pub(crate) fn is_tenant(&self) -> bool {
         let permission = self.parts["x-permission"].as_str().unwrap();
         permission != "public" && permission != "signed-in"
     }
 
-    pub fn has_path_parameter(&self) -> bool {
+    pub(crate) fn has_path_parameter(&self) -> bool {
         self.path.contains('{')
     }
 
     /// Its documented example body and the headers it asks for.
-    pub fn prepare<'a>(&self, mut ask: Ask<'a>) -> Ask<'a> {
+    pub(crate) fn prepare<'a>(&self, mut ask: Ask<'a>) -> Ask<'a> {
         let json = &self.parts.get("requestBody").map_or(Value::Null, |body| {
             body["content"]["application/json"].clone()
         });
@@ -197,7 +197,7 @@ impl Operation {
 }
 
 /// Every operation there is.
-pub fn operations() -> Vec<Operation> {
+pub(crate) fn operations() -> Vec<Operation> {
     let document: Value = serde_json::from_str(&http_api::openapi_document()).unwrap();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {

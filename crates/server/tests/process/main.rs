@@ -223,7 +223,10 @@ async fn nothing_personal_reaches_a_span_a_line_or_an_error() {
     ] {
         assert!(routes.contains(&route), "no span {route}: {routes:?}");
     }
-    let broken: Vec<String> = spans.iter().flat_map(|span| span.violations()).collect();
+    let broken: Vec<String> = spans
+        .iter()
+        .flat_map(otel_telemetry::sink::ReceivedSpan::violations)
+        .collect();
     assert!(broken.is_empty(), "{broken:#?}");
     for canary in CANARIES {
         assert!(!told.contains(canary), "{canary} reached the collector");
