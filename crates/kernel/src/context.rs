@@ -194,7 +194,7 @@ impl TenantContext {
         &self.origin
     }
 
-    /// `Ok` when the actor may do `action`. Services use [`crate::audit::authorize`], which also
+    /// `Ok` when the actor may do `action`. Services use [`crate::audit::Gate::authorize`], which also
     /// leaves the audit entry of a denied attempt.
     pub const fn require(&self, action: Action) -> Result<(), Denied> {
         if self.permissions.allows(action) {

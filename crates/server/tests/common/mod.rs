@@ -1,7 +1,7 @@
 //! The whole server over a database of the test's own: two clinics, and a caller for each.
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::rc::Rc;
 use std::sync::Arc;
