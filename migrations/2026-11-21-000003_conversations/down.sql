@@ -1,6 +1,7 @@
 DROP FUNCTION sec.count_unrouted();
 DROP FUNCTION sec.bind_channel(uuid, uuid, uuid, text, text, text, timestamptz);
-DROP FUNCTION sec.create_shared_endpoint(uuid, text, text, bytea, uuid, bytea, timestamptz);
+DROP FUNCTION sec.create_shared_endpoint(uuid, text, text, bytea, uuid, bytea, timestamptz, uuid,
+    uuid);
 DROP FUNCTION sec.route_waiting(uuid, uuid, timestamptz);
 DROP FUNCTION sec.ingest(uuid, timestamptz, uuid[], bytea[], text[], bytea[], uuid[]);
 DROP FUNCTION sec.find_endpoint(text);

@@ -361,9 +361,11 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     SELECT count(*) FROM enqueued
 $$;
 
--- An operator's endpoint, with its first secret.
+-- An operator's endpoint, with its first secret. It is no clinic's, so that its trace goes to the
+-- platform's security log.
 CREATE FUNCTION sec.create_shared_endpoint(p_id uuid, p_provider text, p_path_key text,
-    p_verify_token_sealed bytea, p_secret_id uuid, p_secret_sealed bytea, p_at timestamptz)
+    p_verify_token_sealed bytea, p_secret_id uuid, p_secret_sealed bytea, p_at timestamptz,
+    p_log_id uuid, p_request uuid)
 RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO app.webhook_endpoints (id, clinic_id, provider, path_key, verify_token_sealed,
@@ -371,7 +373,9 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     VALUES (p_id, NULL, p_provider, p_path_key, p_verify_token_sealed, p_at);
     INSERT INTO app.webhook_endpoint_secrets (endpoint_id, id, clinic_id, sealed, not_after,
                                               created_at)
-    VALUES (p_id, p_secret_id, NULL, p_secret_sealed, NULL, p_at)
+    VALUES (p_id, p_secret_id, NULL, p_secret_sealed, NULL, p_at);
+    INSERT INTO app.security_log (id, at, kind, request_id)
+    VALUES (p_log_id, p_at, 'endpoint.created', p_request)
 $$;
 
 -- Binds a channel of a clinic to an operator's endpoint.

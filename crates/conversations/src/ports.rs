@@ -82,6 +82,8 @@ pub struct NewSharedEndpoint {
     pub secret_sealed: Vec<u8>,
     /// When.
     pub at: DateTime<Utc>,
+    /// Id of its entry in the platform's security log.
+    pub log_id: uuid::Uuid,
 }
 
 impl fmt::Debug for NewSharedEndpoint {
@@ -112,7 +114,7 @@ pub struct BoundChannel {
 /// Operators' endpoints, which are no clinic's.
 #[async_trait]
 pub trait SharedEndpointStore: Send + Sync {
-    /// Endpoint and first secret. Without a tenant.
+    /// Endpoint, first secret and an entry in the platform's security log. Without a tenant.
     async fn create(&self, sys: &SystemContext, new: NewSharedEndpoint) -> Result<(), StoreError>;
 
     /// Channel, audit entry and event, and the jobs of what waited for the number, in one

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kernel::{
-    AuditEntry, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose, Origin, Resource,
+    AuditEntry, AuditId, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose, Origin, Resource,
     StoreError, SystemContext, SystemPurpose, TenantContext, Toolkit, TypedId as _,
 };
 
@@ -89,6 +89,7 @@ impl SharedEndpoints {
             secret_id,
             secret_sealed: self.seal(&secret_binding(id, secret_id), secret),
             at: self.tools.now(),
+            log_id: self.tools.id::<AuditId>().as_uuid(),
         };
         self.store.create(&sys, new).await?;
         Ok(CreatedEndpoint {

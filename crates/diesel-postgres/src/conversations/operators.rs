@@ -23,7 +23,9 @@ statement! {
         secret_id: Uuid => SqlUuid,
         secret: &'a [u8] => Binary,
         at: DateTime<Utc> => Timestamptz,
-    } -> Untyped = "SELECT sec.create_shared_endpoint(?, ?, ?, ?, ?, ?, ?)"
+        log_id: Uuid => SqlUuid,
+        request: Uuid => SqlUuid,
+    } -> Untyped = "SELECT sec.create_shared_endpoint(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 }
 statement! {
     struct BindChannel<'a> {
@@ -65,6 +67,8 @@ impl SharedEndpointStore for PgSharedEndpoints {
             secret_id: new.secret_id,
             secret: &new.secret_sealed,
             at: new.at,
+            log_id: new.log_id,
+            request: sys.origin().request.into(),
         };
         self.db.system_execute(sys, CREATE, create).await?;
         Ok(())
