@@ -26,6 +26,8 @@ pub const CONTACT_MERGED: &str = "contact.merged";
 pub const CONVERSATION_CREATED: &str = "conversation.created";
 /// A conversation's counters or marks changed.
 pub const CONVERSATION_UPDATED: &str = "conversation.updated";
+/// Two conversations of one person became one.
+pub const CONVERSATION_MERGED: &str = "conversation.merged";
 /// Somebody of the clinic read a conversation.
 pub const CONVERSATION_READ: &str = "conversation.read";
 /// A message was stored.
@@ -81,6 +83,19 @@ pub fn conversation(
             "conversationId": Uuid::from(conversation),
             "channelId": Uuid::from(channel),
             "contactId": Uuid::from(contact),
+        }),
+    )
+}
+
+/// `gone` became part of `kept`, which has all its messages.
+pub fn conversation_merged(tools: &Toolkit, gone: ConversationId, kept: ConversationId) -> Event {
+    Event::new(
+        tools,
+        CONVERSATION_MERGED,
+        kept,
+        json!({
+            "conversationId": Uuid::from(kept),
+            "mergedConversationId": Uuid::from(gone),
         }),
     )
 }

@@ -7,6 +7,8 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use kernel::identity::{WhatsAppLid, WhatsAppUserId};
+use kernel::phone::Phone;
 use serde_json::Value;
 
 use crate::content::Content;
@@ -40,17 +42,17 @@ impl InboundChange {
 
 /// The person at the other end, by all that the provider said of them. At least one of `phone`,
 /// `user_id` and `lid` is there.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Remote {
     /// The address an answer goes to, and the chat's name at the provider: the phone where there
     /// is one, else the user id or the hidden id.
     pub jid: String,
-    /// Digits of a phone number with country code, as received.
-    pub phone: Option<String>,
+    /// Their phone, as received.
+    pub phone: Option<Phone>,
     /// The provider's id of the user, for this business.
-    pub user_id: Option<String>,
+    pub user_id: Option<WhatsAppUserId>,
     /// A hidden id that carries no phone (`…@lid`).
-    pub lid: Option<String>,
+    pub lid: Option<WhatsAppLid>,
     /// The name of their profile.
     pub name: Option<String>,
 }

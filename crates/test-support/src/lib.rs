@@ -14,9 +14,11 @@ pub mod clock;
 pub mod database;
 pub mod random;
 pub mod tools;
+pub mod webhooks;
 
 pub use clinics::{Clinic, TwoClinics, two_clinics};
 pub use clock::FixedClock;
 pub use database::TestDatabase;
 pub use random::SeededRandom;
 pub use tools::{keys, toolkit};
+pub use webhooks::WebhookBench;

@@ -177,10 +177,16 @@ pub(crate) fn id(value: Option<&Value>) -> Option<String> {
 }
 
 /// The id, or its digest where it is too long.
-pub(crate) fn bounded_id(id: String) -> String {
+fn bounded_id(id: String) -> String {
     if id.len() <= LONGEST_ID {
-        return id;
+        id
+    } else {
+        digest_id(&id)
     }
+}
+
+/// What stands for an id of an unwieldy shape.
+pub(crate) fn digest_id(id: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&SHA256, id.as_bytes());
     format!("sha256:{}", hex::encode(digest))
 }

@@ -2,7 +2,7 @@
 
 mod list;
 mod rows;
-mod statements;
+pub(crate) mod statements;
 mod store;
 
 pub use store::PgContactStore;

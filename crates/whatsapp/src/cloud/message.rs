@@ -6,10 +6,12 @@ use conversations::content::{
 };
 use conversations::inbound::{Amend, Amendment, InboundMessage, NumberChange, Remote, Skipped};
 use conversations::message::{MessageError, MessageKind, OrderKey};
+use kernel::identity::{WhatsAppLid, WhatsAppUserId};
+use kernel::phone::Phone;
 use serde_json::Value;
 
 use super::decode::error;
-use crate::lenient::{bounded_id, content_digest, id, instant, text};
+use crate::lenient::{content_digest, digest_id, id, instant, text};
 
 /// What one element of `messages` or `message_echoes` is.
 pub(super) enum Part {
@@ -40,7 +42,7 @@ impl Person {
             .or_else(|| text(value.get("username")));
         Self {
             wa_id: id(value.get("wa_id")),
-            user_id: id(value.get("user_id")),
+            user_id: text(value.get("user_id")),
             name,
         }
     }
@@ -183,7 +185,7 @@ fn remote(message: &Value, from_me: bool, people: &[Person]) -> Result<Remote, S
         ("from", "from_user_id")
     };
     let mut address = id(message.get(address));
-    let mut user_id = id(message.get(user_id));
+    let mut user_id = text(message.get(user_id));
     let is_group = message.get("group_id").is_some()
         || address
             .as_deref()
@@ -207,20 +209,22 @@ fn remote(message: &Value, from_me: bool, people: &[Person]) -> Result<Remote, S
         address = address.or_else(|| person.wa_id.clone());
         user_id = user_id.or_else(|| person.user_id.clone());
     }
-    let mut phone = None;
-    let mut lid = None;
-    if let Some(address) = address {
-        match kind_of_address(&address) {
-            Address::Phone(digits) => phone = Some(digits),
-            Address::Lid => lid = Some(address),
-            Address::User => user_id = user_id.or(Some(address)),
-        }
-    }
-    let jid = phone
-        .as_ref()
-        .or(user_id.as_ref())
-        .or(lid.as_ref())
-        .cloned()
+    let known = address.as_deref().map(Address::of);
+    let user_id = user_id
+        .as_deref()
+        .and_then(user_id_of)
+        .or_else(|| match &known {
+            Some(Address::User(id)) => Some(id.clone()),
+            _ => None,
+        });
+    let (phone, lid) = match known {
+        Some(Address::Phone(phone)) => (Some(phone), None),
+        Some(Address::Lid(lid)) => (None, Some(lid)),
+        _ => (None, None),
+    };
+    let jid = jid_of(phone.as_ref(), user_id.as_ref())
+        .or(address)
+        .filter(|_| phone.is_some() || user_id.is_some() || lid.is_some())
         .ok_or(Skipped::NobodyNamed)?;
     Ok(Remote {
         jid,
@@ -231,24 +235,43 @@ fn remote(message: &Value, from_me: bool, people: &[Person]) -> Result<Remote, S
     })
 }
 
-enum Address {
-    Phone(String),
-    Lid,
-    User,
+/// Where an answer goes: the phone where there is one, else the user id.
+fn jid_of(phone: Option<&Phone>, user_id: Option<&WhatsAppUserId>) -> Option<String> {
+    phone
+        .map(|phone| phone.as_digits().to_owned())
+        .or_else(|| user_id.map(|id| id.as_str().to_owned()))
 }
 
-fn kind_of_address(address: &str) -> Address {
-    if address.ends_with("@lid") {
-        return Address::Lid;
+/// What an address is.
+enum Address {
+    Phone(Phone),
+    Lid(WhatsAppLid),
+    User(WhatsAppUserId),
+    Nothing,
+}
+
+impl Address {
+    fn of(address: &str) -> Self {
+        if address.ends_with("@lid")
+            && let Ok(lid) = WhatsAppLid::parse(address)
+        {
+            return Self::Lid(lid);
+        }
+        let bare = address.strip_suffix("@s.whatsapp.net").unwrap_or(address);
+        let digits = bare.strip_prefix('+').unwrap_or(bare);
+        if let Ok(phone) = Phone::from_wa_id(digits) {
+            return Self::Phone(phone);
+        }
+        user_id_of(address).map_or(Self::Nothing, Self::User)
     }
-    let bare = address.strip_suffix("@s.whatsapp.net").unwrap_or(address);
-    let digits = bare.strip_prefix('+').unwrap_or(bare);
-    // ITU-T E.164: at most fifteen digits, and no country's number is shorter than seven.
-    if (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        Address::Phone(digits.to_owned())
-    } else {
-        Address::User
-    }
+}
+
+/// A user id; one of a shape that is not known stands for itself by its digest, so that its
+/// message is kept.
+fn user_id_of(text: &str) -> Option<WhatsAppUserId> {
+    WhatsAppUserId::parse(text)
+        .or_else(|_| WhatsAppUserId::parse(&digest_id(text)))
+        .ok()
 }
 
 struct Understood {
@@ -456,12 +479,12 @@ fn moved_to(message: &Value, before: &Remote) -> Option<Remote> {
         return None;
     }
     let address = id(system.get("wa_id")).or_else(|| id(system.get("new_wa_id")));
-    let phone = address.and_then(|address| match kind_of_address(&address) {
-        Address::Phone(digits) => Some(digits),
-        Address::Lid | Address::User => None,
+    let phone = address.and_then(|address| match Address::of(&address) {
+        Address::Phone(phone) => Some(phone),
+        _ => None,
     });
-    let user_id = id(system.get("user_id")).map(bounded_id);
-    let jid = phone.clone().or_else(|| user_id.clone())?;
+    let user_id = text(system.get("user_id")).and_then(|id| user_id_of(&id));
+    let jid = jid_of(phone.as_ref(), user_id.as_ref())?;
     let is_new = (phone.is_some() && phone != before.phone)
         || (user_id.is_some() && user_id != before.user_id);
     is_new.then_some(Remote {
