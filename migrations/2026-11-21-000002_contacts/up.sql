@@ -9,9 +9,6 @@ CREATE TABLE app.contacts (
     -- 'person' when somebody of the clinic gave the name, 'provider' when it is the profile's.
     name_source text NOT NULL
         CONSTRAINT contacts_name_source_known CHECK (name_source IN ('person', 'provider')),
-    -- Which message the provider's name is of: the latest wins, in whatever order they arrive.
-    name_proven_at timestamptz,
-    name_proven_order text COLLATE "C",
     social_name text CONSTRAINT contacts_social_name_length
         CHECK (char_length(social_name) BETWEEN 1 AND 200),
     birth_date date,
@@ -65,8 +62,7 @@ CREATE INDEX contacts_by_source ON app.contacts (clinic_id, source, created_at D
     WHERE merged_into IS NULL;
 CALL app.seal_by_clinic('app.contacts');
 GRANT SELECT, INSERT, UPDATE ON app.contacts TO acolhe_app;
-CALL app.classify('app.contacts', 'none: clinic_id id name_source name_proven_at name_proven_order
-    document_kind status status_before_archive source owner_id tags curated merged_into row_version
+CALL app.classify('app.contacts', 'none: clinic_id id name_source document_kind status status_before_archive source owner_id tags curated merged_into row_version
     created_at updated_at archived_at;
     personal: name name_key social_name birth_date document_sealed document_mac notes
     primary_phone primary_email');

@@ -115,8 +115,6 @@ diesel::table! {
         /// personal
         name_key -> Text,
         name_source -> Text,
-        name_proven_at -> Nullable<Timestamptz>,
-        name_proven_order -> Nullable<Text>,
         /// personal
         social_name -> Nullable<Text>,
         /// personal

@@ -310,7 +310,6 @@ WITH message AS (
     FROM app.contact_identities i WHERE i.clinic_id = $1::text::uuid GROUP BY 1
 ), contact AS (
     SELECT jsonb_build_object('name', c.name, 'nameKey', c.name_key, 'status', c.status,
-        'nameProven', jsonb_build_array(c.name_proven_at, c.name_proven_order),
         'phone', c.primary_phone, 'curated', c.curated, 'identities', identity.identities,
         'tokens', (SELECT jsonb_agg(t.token ORDER BY t.token) FROM app.contact_tokens t
             WHERE t.clinic_id = c.clinic_id AND t.contact_id = c.id),

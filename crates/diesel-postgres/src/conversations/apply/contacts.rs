@@ -356,19 +356,16 @@ impl Apply<'_, '_> {
         }
 
         let phone = primary_phone(&after);
-        let (name, name_seen) = if state.is_named() {
-            (state.name.clone(), state.name_seen())
-        } else {
-            let latest = after.iter().filter_map(|it| it.name.as_ref()).max();
-            match latest {
-                Some((seen, name)) => (name.clone(), Some(seen.clone())),
-                None => (phone.unwrap_or(NAMELESS).to_owned(), None),
-            }
+        let latest = after.iter().filter_map(|it| it.name.as_ref()).max();
+        let name = match latest {
+            _ if state.is_named() => state.name.as_str(),
+            Some((_, name)) => name.as_str(),
+            None => phone.unwrap_or(NAMELESS),
         };
         let is_new = people.iter().any(|(_, it)| it.created.contains(&state.id));
         let is_touched = people.iter().any(|(_, it)| it.touched.contains(&state.id));
-        let shown_before = (&state.name, state.primary_phone.as_deref());
-        let is_changed = is_touched || shown_before != (&name, phone);
+        let shown_before = (state.name.as_str(), state.primary_phone.as_deref());
+        let is_changed = is_touched || shown_before != (name, phone);
         if !is_changed {
             return Ok(false);
         }
@@ -378,15 +375,13 @@ impl Apply<'_, '_> {
             .map(|it| Phone::from_e164(&it.value))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| StoreError::Corrupt("contact_identities.value of a phone"))?;
-        let names = (!state.is_named()).then_some(name.as_str());
+        let names = (!state.is_named()).then_some(name);
         let tokens = contacts::search::tokens_of(names, &[], &phones);
-        let name_key = fold(&name);
+        let name_key = fold(name);
         self.tx.at_commit(|batch| {
             batch.execute(UpdateContact {
-                name: &name,
+                name,
                 name_key,
-                name_proven_at: name_seen.as_ref().map(|seen| seen.at),
-                name_proven_order: name_seen.as_ref().map(|seen| &*seen.order_key),
                 primary_phone: phone,
                 at: self.at,
                 raise: i16::from(!is_new),

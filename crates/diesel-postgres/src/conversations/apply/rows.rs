@@ -240,16 +240,8 @@ impl KnownAmendment {
     }
 }
 
-pub(super) type ContactStateColumns = (
-    SqlUuid,
-    Nullable<SqlUuid>,
-    Bool,
-    Text,
-    Text,
-    Nullable<Timestamptz>,
-    Nullable<Text>,
-    Nullable<Text>,
-);
+pub(super) type ContactStateColumns =
+    (SqlUuid, Nullable<SqlUuid>, Bool, Text, Text, Nullable<Text>);
 
 #[derive(Queryable)]
 pub(super) struct ContactStateRow {
@@ -258,8 +250,6 @@ pub(super) struct ContactStateRow {
     pub(super) curated: bool,
     pub(super) name: String,
     name_source: String,
-    name_proven_at: Option<DateTime<Utc>>,
-    name_proven_order: Option<String>,
     pub(super) primary_phone: Option<String>,
 }
 
@@ -267,11 +257,6 @@ impl ContactStateRow {
     /// Whether somebody of the clinic gave the name.
     pub(super) fn is_named(&self) -> bool {
         self.name_source == "person"
-    }
-
-    /// Which message the name is of.
-    pub(super) fn name_seen(&self) -> Option<SeenAt> {
-        seen(self.name_proven_at, self.name_proven_order.clone())
     }
 }
 

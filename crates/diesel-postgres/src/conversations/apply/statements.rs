@@ -114,8 +114,7 @@ statement! {
 statement! {
     /// Locks contacts, in the order of their ids.
     pub(super) struct LockContacts { ids: Vec<Uuid> => Array<SqlUuid> } -> super::rows::ContactStateColumns =
-        "SELECT c.id, c.merged_into, c.curated, c.name, c.name_source, c.name_proven_at,
-            c.name_proven_order, c.primary_phone
+        "SELECT c.id, c.merged_into, c.curated, c.name, c.name_source, c.primary_phone
         FROM app.contacts c WHERE c.clinic_id = app.current_clinic() AND c.id = ANY (?)
         ORDER BY c.id FOR NO KEY UPDATE"
 }
@@ -178,15 +177,12 @@ statement! {
     pub(super) struct UpdateContact<'a> {
         name: &'a str => Text,
         name_key: String => Text,
-        name_proven_at: Option<DateTime<Utc>> => Nullable<Timestamptz>,
-        name_proven_order: Option<&'a str> => Nullable<Text>,
         primary_phone: Option<&'a str> => Nullable<Text>,
         at: DateTime<Utc> => Timestamptz,
         raise: i16 => SmallInt,
         id: Uuid => SqlUuid,
-    } -> Untyped = "UPDATE app.contacts SET name = ?, name_key = ?, name_proven_at = ?,
-            name_proven_order = ?, primary_phone = ?, updated_at = ?,
-            row_version = row_version + ?
+    } -> Untyped = "UPDATE app.contacts SET name = ?, name_key = ?, primary_phone = ?,
+            updated_at = ?, row_version = row_version + ?
         WHERE clinic_id = app.current_clinic() AND id = ?"
 }
 
