@@ -28,6 +28,9 @@ pub enum AddressError {
     Certificates,
 }
 
+/// How long an abandoned statement may go on by itself.
+const CANCEL_AFTER: Duration = Duration::from_millis(20);
+
 /// Makes connections to one address.
 pub(crate) struct Connector {
     config: Config,
@@ -102,12 +105,19 @@ impl Connector {
     /// nobody waits for it, but its locks may be waited for.
     pub(crate) fn abandon(&self, conn: Conn) {
         let token = conn.pg.cancel_token();
+        let closed = Arc::clone(&conn.closed);
         drop(conn);
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
         let tls = self.tls.clone();
         runtime.spawn(async move {
+            // Most statements end by themselves sooner than a cancellation arrives, and the
+            // connection with them.
+            tokio::time::sleep(CANCEL_AFTER).await;
+            if closed.load(Ordering::Relaxed) {
+                return;
+            }
             // Where it fails, the statement's own timeout ends it.
             let _ = match tls {
                 Some(tls) => token.cancel_query(tls).await,

@@ -72,10 +72,10 @@ impl QueryName {
         } else {
             let result = query.instrument(span.clone()).await;
             if let Err(failure) = &result
-                && let Some(code) = failure.status()
+                && let Some(Broke(code)) = failure.broke()
             {
                 span.record("otel.status_code", "ERROR");
-                if let Some(code) = code {
+                if let Some(code) = code.as_deref() {
                     span.record("db.response.status_code", code);
                 }
             }
@@ -99,9 +99,9 @@ pub(crate) trait Failure {
     /// The store's own error, where it is one.
     fn of_store(&self) -> Option<&StoreError>;
 
-    /// `Some` when the database failed, with its SQLSTATE where it gave one.
-    fn status(&self) -> Option<Option<&str>> {
-        self.of_store().map(StoreErrorExt::sqlstate)
+    /// `Some` when the database failed.
+    fn broke(&self) -> Option<Broke> {
+        self.of_store().map(Broke::from)
     }
 }
 
@@ -115,9 +115,18 @@ impl Failure for StoreError {
 pub(crate) enum Ended<E> {
     /// The store failed.
     Store(StoreError),
-    /// The domain refused, and the unit was rolled back. Where it did so because a statement
-    /// failed, that one's SQLSTATE.
-    Refused(E, Option<Option<String>>),
+    /// The domain refused, and the unit was rolled back; perhaps because a statement failed.
+    Refused(E, Option<Broke>),
+}
+
+/// A statement failed, with this SQLSTATE where the server gave one.
+#[derive(Debug, Clone)]
+pub(crate) struct Broke(Option<String>);
+
+impl From<&StoreError> for Broke {
+    fn from(error: &StoreError) -> Self {
+        Self(error.sqlstate().map(str::to_owned))
+    }
 }
 
 impl<E> Failure for Ended<E> {
@@ -128,10 +137,10 @@ impl<E> Failure for Ended<E> {
         }
     }
 
-    fn status(&self) -> Option<Option<&str>> {
+    fn broke(&self) -> Option<Broke> {
         match self {
-            Self::Store(error) => Some(error.sqlstate()),
-            Self::Refused(_, failed) => failed.as_ref().map(Option::as_deref),
+            Self::Store(error) => Some(error.into()),
+            Self::Refused(_, broke) => broke.clone(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use kernel::StoreError;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::connect::{Conn, Connector};
@@ -94,12 +94,7 @@ impl Shard {
                 return Ok(lease);
             }
         }
-        lease.conn = Some(
-            timeout(self.acquire_timeout, self.connector.connect())
-                .await
-                .map_err(|_| unavailable("no connection was made in time"))??,
-        );
-        Ok(lease)
+        lease.connected().await
     }
 
     /// Closes what the server closed, and what was idle too long, beyond `keep`.
@@ -125,6 +120,31 @@ impl Shard {
 }
 
 impl Lease {
+    /// Opens a connection for itself, in a task of its own: where the caller gives up meanwhile,
+    /// the connection is made nevertheless and serves the next. Were it dropped with the caller,
+    /// impatient callers could keep a busy server without a single connection for ever.
+    async fn connected(mut self) -> Result<Self, StoreError> {
+        let (give, made) = oneshot::channel();
+        Handle::current().spawn(async move {
+            let patience = self.shard.acquire_timeout;
+            let conn = timeout(patience, self.shard.connector.connect())
+                .await
+                .unwrap_or_else(|_| Err(unavailable("no connection was made in time")));
+            let lease = conn.map(|conn| {
+                self.conn = Some(conn);
+                // Dropped on the way to a caller that is gone, it goes to the idle ones.
+                self.finished = true;
+                self
+            });
+            let _ = give.send(lease);
+        });
+        let mut lease = made
+            .await
+            .unwrap_or_else(|_| Err(unavailable("the runtime is ending")))?;
+        lease.finished = false;
+        Ok(lease)
+    }
+
     /// The connection.
     pub(crate) fn conn(&self) -> Result<&Conn, StoreError> {
         self.conn

@@ -18,8 +18,8 @@ use kernel::{AuditEntry, ClinicId, Event, StoreError, SystemContext, TenantConte
 
 use crate::batch::{Batch, sent};
 use crate::connection::PgConn;
-use crate::error::{StoreErrorExt, failed, from_diesel};
-use crate::name::Ended;
+use crate::error::{failed, from_diesel};
+use crate::name::{Broke, Ended};
 use crate::statement::{Begin, Commit, InTenant, Rollback, SetTenant, TenantSelect};
 use crate::{Database, QueryName};
 
@@ -297,8 +297,8 @@ pub struct Tx<'c> {
     cx: &'c TenantContext,
     /// Statements without their answer. One that was dropped stays counted.
     open: AtomicUsize,
-    /// The first failure's SQLSTATE.
-    failed: OnceLock<Option<String>>,
+    /// The first failure.
+    failed: OnceLock<Broke>,
     last: Mutex<Batch<'c>>,
 }
 
@@ -446,7 +446,7 @@ impl<'c> Tx<'c> {
         let answer = answer.await;
         self.open.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = &answer {
-            let _ = self.failed.set(error.sqlstate().map(str::to_owned));
+            let _ = self.failed.set(error.into());
         }
         answer
     }

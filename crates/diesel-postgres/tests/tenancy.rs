@@ -309,3 +309,61 @@ async fn a_dropped_statement_of_each_shape_gives_the_next_another_connection() {
         before = after;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_random_cancellations_nobody_ever_sees_another_clinic() {
+    let base = TestDatabase::new().await;
+    let clinics = two_clinics(&base).await;
+    let db = base.database_with(|settings| settings.max_connections = 12);
+    let tasks: Vec<_> = (0..24_u64)
+        .map(|task| {
+            let clinic = if task % 2 == 0 {
+                &clinics.a
+            } else {
+                &clinics.b
+            }
+            .clone();
+            let db = db.clone();
+            tokio::spawn(async move {
+                let expected = vec![(Uuid::from(clinic.owner), "owner".to_owned())];
+                let mut answers = 0;
+                for step in 0..40_u64 {
+                    // From far too short to ample.
+                    let patience = Duration::from_micros((task * 40 + step) * 7919 % 60_000);
+                    let cx = &clinic.cx;
+                    let asked = async {
+                        match step % 3 {
+                            0 => db.read(cx, MEMBERS, Members {}).await,
+                            1 => db.once(cx, MEMBERS, AllMembers {}).await,
+                            _ => {
+                                db.unit(cx, MEMBERS, async |tx| {
+                                    let _: Vec<Member> = tx.load(AllMembers {}).await?;
+                                    tx.load(AllMembers {}).await
+                                })
+                                .await
+                            }
+                        }
+                    };
+                    let seen: Result<Result<Vec<Member>, StoreError>, _> =
+                        tokio::time::timeout(patience, asked).await;
+                    if let Ok(seen) = seen {
+                        assert_eq!(seen.unwrap(), expected);
+                        answers += 1;
+                    }
+                }
+                answers
+            })
+        })
+        .collect();
+    let mut answers = 0;
+    for task in tasks {
+        answers += task.await.unwrap();
+    }
+    assert!(
+        (1..960).contains(&answers),
+        "some were cancelled, some not: {answers}"
+    );
+    // And the pool is whole: as many as it may have can work at once.
+    let at_once = futures_util::future::join_all((0..12).map(|_| session(&db))).await;
+    assert_eq!(at_once.len(), 12);
+}
