@@ -399,3 +399,54 @@ async fn the_served_document_is_the_committed_one() {
     let committed: serde_json::Value = serde_json::from_str(&crate::openapi_document()).unwrap();
     assert_eq!(served, committed);
 }
+
+#[actix_web::test]
+async fn after_a_panic_the_connection_goes_on() {
+    let mut api = testing::api(ClinicId::from(CLINIC), Permissions::NONE);
+    api.services.push(Box::new(probes));
+    let api = Arc::new(api);
+    let server = actix_web::HttpServer::new(move || app(&api))
+        .workers(1)
+        .bind("127.0.0.1:0")
+        .unwrap();
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    let answers = web::block(move || {
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut answers = Vec::new();
+        for path in ["/api/v1/probe/panic", "/api/health/live"] {
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+                if line == "\r\n" || line.is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            answers.push((head, String::from_utf8(body).unwrap()));
+        }
+        answers
+    })
+    .await
+    .unwrap();
+    handle.stop(false).await;
+    let (head, body) = &answers[0];
+    assert!(head.starts_with("HTTP/1.1 500"), "{head}");
+    assert!(
+        head.contains("x-request-id") && body.contains("\"internal\""),
+        "{head}{body}"
+    );
+    assert!(!body.contains("Canaria"), "{body}");
+    assert!(answers[1].0.starts_with("HTTP/1.1 200"), "{}", answers[1].0);
+}

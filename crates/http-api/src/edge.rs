@@ -410,3 +410,45 @@ fn complete_headers(headers: &mut HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn seen(hops: usize, forwarded: &[&str]) -> Option<String> {
+        let mut request = TestRequest::get().peer_addr(([192, 0, 2, 1], 4711).into());
+        for value in forwarded {
+            request = request.append_header(("X-Forwarded-For", *value));
+        }
+        address(&request.to_srv_request(), hops).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn without_trusted_proxies_the_connection_alone_is_believed() {
+        assert_eq!(seen(0, &["203.0.113.9"]).as_deref(), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn of_each_trusted_proxy_one_entry_from_the_right_is_believed() {
+        let forged = ["198.51.100.1, 203.0.113.9", "10.0.0.7"];
+        assert_eq!(seen(1, &forged).as_deref(), Some("10.0.0.7"));
+        assert_eq!(seen(2, &forged).as_deref(), Some("203.0.113.9"));
+        // Fewer entries than proxies: nothing is believed.
+        assert_eq!(seen(2, &["203.0.113.9"]), None);
+        assert_eq!(seen(1, &["somebody"]), None);
+    }
+
+    #[test]
+    fn a_callers_request_id_is_kept_only_when_it_is_a_uuid() {
+        let id = "01936F5E-8E2A-7C3B-9D4E-5F6A7B8C9D0E";
+        for (sent, kept) in [(id, true), ("Maria Canaria", false), ("11987654321", false)] {
+            let request = TestRequest::get()
+                .insert_header(("X-Request-Id", sent))
+                .to_http_request();
+            let found = sane_request_id(request.headers());
+            assert_eq!(found, kept.then(|| id.to_lowercase()), "{sent}");
+        }
+    }
+}

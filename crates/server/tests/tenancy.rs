@@ -163,3 +163,31 @@ async fn lists_hold_nothing_of_another_clinic() {
         }
     }
 }
+
+#[actix_web::test]
+async fn an_alias_answers_as_the_documented_path_does() {
+    let stage = Stage::new().await;
+    let records = foreign_records(&stage).await;
+    let contact = &records["contacts"];
+    for (alias, documented) in [
+        ("/api/contacts".to_owned(), "/api/v1/contacts".to_owned()),
+        ("/api/v1/clients".to_owned(), "/api/v1/contacts".to_owned()),
+        (
+            "/api/clients?limit=1".to_owned(),
+            "/api/v1/contacts?limit=1".to_owned(),
+        ),
+        (
+            format!("/api/clients/{contact}"),
+            format!("/api/v1/contacts/{contact}"),
+        ),
+    ] {
+        let alias = stage.owner(&stage.clinics.b, "get", &alias).answer().await;
+        let documented = stage
+            .owner(&stage.clinics.b, "get", &documented)
+            .answer()
+            .await;
+        assert_eq!(alias.status, 200, "{}", alias.body);
+        assert_eq!(alias.comparable(), documented.comparable());
+        assert_eq!(alias.header("etag"), documented.header("etag"));
+    }
+}

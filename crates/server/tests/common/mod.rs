@@ -10,6 +10,7 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use clinics::TokenIssuer as _;
+use diesel_postgres::Database;
 use futures_util::future::LocalBoxFuture;
 use http_api::ApiSettings;
 use job_workers::WakeSignal;
@@ -66,6 +67,11 @@ pub(crate) struct Ask<'a> {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
+        Self::over(None).await
+    }
+
+    /// Over another database than the test's own.
+    pub(crate) async fn over(database: Option<Database>) -> Self {
         let base = TestDatabase::new().await;
         let clinics = two_clinics(&base).await;
         let random = Arc::new(SystemRandom);
@@ -87,7 +93,7 @@ impl Stage {
                 random.clone(),
             ),
             hasher: Arc::new(Argon2Hasher::new(Cost::TRIFLING, bounds, random).unwrap()),
-            database: base.database(),
+            database: database.unwrap_or_else(|| base.database()),
             jobs: WakeSignal::new(),
         };
         let services = Services::new(&foundation);

@@ -146,6 +146,7 @@ async fn nothing_personal_reaches_a_span_a_line_or_an_error() {
         "notes":"Canaria"}"#;
     let created = running.send(&request("POST", "/api/v1/contacts", &headers, contact));
     assert!(created.starts_with("HTTP/1.1 201"), "{created}");
+    let mut traces = Vec::new();
     // Each is refused, for a reason of its own, and must not repeat what it was sent.
     let refused = [
         ("POST", "/api/v1/contacts", contact),
@@ -202,6 +203,8 @@ async fn nothing_personal_reaches_a_span_a_line_or_an_error() {
         for canary in CANARIES {
             assert!(!answer.contains(canary), "{method} {path}: {answer}");
         }
+        let (_, trace) = answer.split_once("\"traceId\":\"").unwrap();
+        traces.push(trace[..32].to_owned());
     }
     for path in [
         "/api/v1/contacts?search=canaria",
@@ -222,6 +225,15 @@ async fn nothing_personal_reaches_a_span_a_line_or_an_error() {
         "_OTHER /api/v1/contacts",
     ] {
         assert!(routes.contains(&route), "no span {route}: {routes:?}");
+    }
+    for trace in traces {
+        let span = spans
+            .iter()
+            .find(|span| span.trace_id == trace && span.kind == "server");
+        let span = span.unwrap_or_else(|| panic!("no request has the trace {trace}"));
+        // The caller's trace is linked to, and is never ours.
+        let linked: Vec<&str> = span.links.iter().map(|(trace, _)| trace.as_str()).collect();
+        assert_eq!(linked, ["4bf92f3577b34da6a3ce929d0e0e4736"]);
     }
     let broken: Vec<String> = spans
         .iter()
