@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use diesel_postgres::Database;
 use diesel_postgres::database::AddressError;
+use diesel_postgres::jobs::PgJobs;
 use diesel_postgres::sequencer::{Sequencer, SequencerSettings};
+use job_workers::settings::QueueSettings;
+use job_workers::workers::JobPorts;
+use job_workers::{WorkerSettings, Workers};
+use kernel::job::Queue;
 use security::SystemClock;
 use tokio::runtime::Runtime;
 
 use crate::config::{Config, ConfigError};
+use crate::wiring::{self, Foundation};
 
 /// How long background work may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +25,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Background {
     runtime: Runtime,
     sequencer: Option<Sequencer>,
+    workers: Option<Workers>,
 }
 
 impl Background {
@@ -34,6 +40,7 @@ impl Background {
         Ok(Self {
             runtime,
             sequencer: None,
+            workers: None,
         })
     }
 
@@ -46,7 +53,7 @@ impl Background {
     pub(crate) fn start(
         &mut self,
         config: &Config,
-        database: &Database,
+        foundation: &Foundation,
     ) -> Result<(), ConfigError> {
         if !config.jobs.enabled {
             return Ok(());
@@ -56,17 +63,45 @@ impl Background {
         let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
         let settings = SequencerSettings::new(url.expose().clone());
         let _inside = self.runtime.enter();
-        let started =
-            Sequencer::start(settings, Arc::new(SystemClock), database.sequencer_signal());
+        let started = Sequencer::start(
+            settings,
+            Arc::new(SystemClock),
+            foundation.database.sequencer_signal(),
+        );
         let refused = |error: AddressError| ConfigError::refused("database.direct_url", &error);
         self.sequencer = Some(started.map_err(refused)?);
+        let jobs = Arc::new(PgJobs::new(&foundation.database));
+        let ports = JobPorts {
+            leases: jobs.clone(),
+            outcomes: jobs,
+            tools: foundation.tools(),
+        };
+        let settings = WorkerSettings {
+            queues: vec![QueueSettings {
+                queue: Queue::Message,
+                concurrency: u16::try_from(config.jobs.message_concurrency).unwrap_or(u16::MAX),
+            }],
+            ..WorkerSettings::default()
+        };
+        let handlers = wiring::handlers(foundation);
+        self.workers = Some(Workers::start(
+            ports,
+            handlers,
+            settings,
+            foundation.jobs.clone(),
+        ));
         Ok(())
     }
 
     /// Ends what runs, in order, within the time there is.
     pub(crate) fn stop(mut self) {
         let sequencer = self.sequencer.take();
+        let workers = self.workers.take();
         self.runtime.block_on(async {
+            // First the jobs: what they commit last still gets its positions.
+            if let Some(workers) = workers {
+                workers.stop().await;
+            }
             if let Some(sequencer) = sequencer
                 && tokio::time::timeout(STOP_TIMEOUT, sequencer.stop())
                     .await

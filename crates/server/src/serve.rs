@@ -54,7 +54,7 @@ fn run(config: &Config) -> anyhow::Result<()> {
     let mut background = Background::new()?;
     background.block_on(check_database(config, &foundation))?;
     let stop = background.block_on(async { stop_signal() })?;
-    background.start(config, &foundation.database)?;
+    background.start(config, &foundation)?;
     let api = wiring::api(&foundation, services, settings);
     let served = listen(&config.http, workers, api, stop);
     background.stop();

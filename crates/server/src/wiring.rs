@@ -7,16 +7,17 @@ use std::sync::Arc;
 use clinics::{Access, Administration, Branches, Clinics, PasswordHasher};
 use contacts::Contacts;
 use conversations::ports::Decoders;
-use conversations::{Channels, Inbox, SharedEndpoints, WebhookIngress};
+use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
 use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
 use diesel_postgres::contacts::PgContactStore;
 use diesel_postgres::conversations::{
-    PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
+    PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
 };
 use diesel_postgres::{Database, PoolSettings};
 use http_api::{Api, ApiHooks, ApiSettings};
-use job_workers::WakeSignal;
+use job_workers::webhook::ProcessChange;
+use job_workers::{Handlers, WakeSignal};
 use kernel::{Clock, Gate, Keys, Random, Toolkit};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
@@ -149,6 +150,15 @@ fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
         ..PoolSettings::new(url.expose().clone())
     })
     .map_err(|error| ConfigError::refused("database.url", &error))
+}
+
+/// What is done for each kind of job.
+pub fn handlers(foundation: &Foundation) -> Handlers {
+    // Jobs have connections of their own: they never take a request's.
+    let database = foundation.database.for_jobs();
+    let changes = Arc::new(PgChangeStore::new(database, foundation.tools()));
+    let processing = ChangeProcessing::new(changes, decoders());
+    Handlers::new().with(ProcessChange::new(processing))
 }
 
 /// Every service that callers or jobs reach.

@@ -15,7 +15,7 @@ use folder::Folder;
 use stage::{Arena, Stage};
 
 /// The repository's own deliveries, in every shape.
-const OWN: &str = "crates/whatsapp/fixtures";
+const OWN: &str = "crates/whatsapp/fixtures/cloud";
 
 /// Replay webhook payloads in order, shuffled, doubled and split, and compare the final states.
 ///

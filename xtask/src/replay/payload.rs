@@ -46,6 +46,10 @@ pub(super) fn own_ids(delivery: &mut Value, file: usize) {
                 .into_iter()
                 .flatten()
             {
+                // Without a time of its own a message gets that of its arrival, which differs.
+                if item.get("timestamp").is_none_or(|time| !is_time(time)) {
+                    item["timestamp"] = json!("1700000000");
+                }
                 for path in [
                     "/id",
                     "/context/id",
@@ -60,6 +64,14 @@ pub(super) fn own_ids(delivery: &mut Value, file: usize) {
             }
         }
     }
+}
+
+fn is_time(value: &Value) -> bool {
+    let seconds = match value {
+        Value::String(text) => text.parse::<i64>().ok(),
+        other => other.as_i64(),
+    };
+    seconds.is_some_and(|seconds| seconds > 0)
 }
 
 /// The numbers that a delivery's changes are for.

@@ -169,6 +169,11 @@ pub(crate) const KEYS: &[Key] = &[
         "true",
         "Whether this process also runs jobs and the sequencer: true or false.",
     ),
+    key(
+        "jobs.message_concurrency",
+        "10",
+        "Jobs of the queue message-worker that run at once, 0 to 1000; 0 leaves it to others.",
+    ),
 ];
 
 /// The key of this name.

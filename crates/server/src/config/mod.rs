@@ -77,6 +77,8 @@ pub(crate) struct Auth {
 #[derive(Debug, Clone)]
 pub(crate) struct Jobs {
     pub(crate) enabled: bool,
+    /// Jobs of the message queue that run at once.
+    pub(crate) message_concurrency: usize,
 }
 
 impl Config {
@@ -123,6 +125,7 @@ impl Config {
             },
             jobs: Jobs {
                 enabled: read.parsed("jobs.enabled", true),
+                message_concurrency: read.within("jobs.message_concurrency", 0, 1000),
             },
         };
         read.finish(config)
