@@ -156,8 +156,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "telemetry.log_filter",
-        "info",
-        "Which events are logged: a level, then exceptions by target (info,http_api=debug).",
+        "info,actix_http=off,actix_server=warn",
+        "Which events are logged: a level, then exceptions by target. actix_http reports as errors whatever strangers send that is no HTTP.",
     ),
     key(
         "telemetry.log_format",
