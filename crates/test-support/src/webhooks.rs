@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use conversations::channel::{Provider, Secret, secret_binding, verify_token_binding};
+use chrono::DateTime;
+use conversations::channel::{Provider, Secret};
 use conversations::error::{ProcessError, ReceiveError};
 use conversations::ports::{Decoders, Stored};
-use conversations::service::Processed;
-use conversations::{ChangeProcessing, WebhookIngress};
+use conversations::service::{BindChannel, CreatedEndpoint, Processed};
+use conversations::{ChangeProcessing, SharedEndpoints, WebhookIngress};
 use diesel_postgres::Database;
-use diesel_postgres::conversations::{PgChangeStore, PgIngress};
+use diesel_postgres::conversations::{PgChangeStore, PgIngress, PgSharedEndpoints};
 use diesel_postgres::jobs::PgJobs;
 use kernel::job::{AfterFailure, FailureCode, JobLeases, JobOutcomes, JobSignal, LeasedJob, Queue};
-use kernel::{
-    EndpointId, KeyOwner, KeyPurpose, Origin, RequestId, SystemContext, SystemPurpose,
-    TenantContext, Toolkit,
-};
+use kernel::{ChannelId, Origin, RequestId, SystemContext, SystemPurpose, TenantContext, Toolkit};
 use serde_json::Value;
 use uuid::Uuid;
 use whatsapp::CloudDecoder;
@@ -28,10 +26,6 @@ use crate::{Clinic, FixedClock, TestDatabase, toolkit};
 
 /// What the bench's deliveries are signed with.
 pub const SECRET: &str = "an-app-secret-of-the-bench";
-/// What its handshakes show.
-pub const VERIFY_TOKEN: &str = "a-verify-token-of-the-bench";
-/// Where they go.
-pub const PATH_KEY: &str = "bench-path-key";
 
 /// One shared endpoint whose channels are of several clinics.
 pub struct WebhookBench {
@@ -47,7 +41,9 @@ pub struct WebhookBench {
     pub processing: ChangeProcessing,
     jobs: PgJobs,
     superuser: tokio_postgres::Client,
-    endpoint: EndpointId,
+    operators: SharedEndpoints,
+    /// Where deliveries go, and what a handshake shows.
+    pub endpoint: CreatedEndpoint,
 }
 
 impl std::fmt::Debug for WebhookBench {
@@ -83,7 +79,10 @@ impl WebhookBench {
     ///
     /// When the database refuses: a test cannot go on then.
     pub async fn new(base: &TestDatabase) -> Self {
-        let clock = Arc::new(FixedClock::default());
+        // Later than the messages of the fixtures: none may claim to be of the future.
+        let clock = Arc::new(FixedClock::at(
+            DateTime::from_timestamp(1_795_262_400, 0).expect("an instant"),
+        ));
         let tools = toolkit(clock.clone());
         let database = base.database();
         let decoders = Decoders::new(vec![Arc::new(CloudDecoder)]);
@@ -97,30 +96,13 @@ impl WebhookBench {
         );
         let changes = PgChangeStore::new(database.for_jobs(), tools.clone());
         let processing = ChangeProcessing::new(Arc::new(changes), decoders);
-        let endpoint: EndpointId = tools.id();
-        let secret_id = Uuid::from_u128(1);
-        let seal = |binding: &[u8], text: &str| {
-            let secret = Secret::new(text).expect("a good secret");
-            tools.keys().seal(
-                KeyOwner::Platform,
-                KeyPurpose::ChannelSecret,
-                binding,
-                secret.expose(),
-            )
-        };
-        let superuser = base.superuser().await;
-        superuser
-            .execute(
-                "SELECT sec.create_shared_endpoint($1::text::uuid, 'whatsapp-cloud', $2, $3,
-                     $4::text::uuid, $5, now())",
-                &[
-                    &endpoint.to_string(),
-                    &PATH_KEY,
-                    &seal(&verify_token_binding(endpoint), VERIFY_TOKEN),
-                    &secret_id.to_string(),
-                    &seal(&secret_binding(endpoint, secret_id), SECRET),
-                ],
-            )
+        let operators = SharedEndpoints::new(
+            Arc::new(PgSharedEndpoints::new(database.clone())),
+            tools.clone(),
+        );
+        let secret = Secret::new(SECRET).expect("a good secret");
+        let endpoint = operators
+            .create(origin(), Provider::WhatsappCloud, &secret)
             .await
             .expect("a shared endpoint can be made");
         Self {
@@ -130,7 +112,8 @@ impl WebhookBench {
             database,
             ingress,
             processing,
-            superuser,
+            superuser: base.superuser().await,
+            operators,
             endpoint,
         }
     }
@@ -140,22 +123,15 @@ impl WebhookBench {
     /// # Panics
     ///
     /// When the database refuses.
-    pub async fn bind(&self, clinic: &Clinic, phone_number_id: &str) -> Uuid {
-        let channel = self.tools.id::<kernel::ChannelId>();
-        self.superuser
-            .execute(
-                "SELECT sec.bind_channel($1::text::uuid, $2::text::uuid, $3::text::uuid, $4, $4,
-                     NULL, now())",
-                &[
-                    &clinic.id.to_string(),
-                    &channel.to_string(),
-                    &self.endpoint.to_string(),
-                    &phone_number_id,
-                ],
-            )
-            .await
-            .expect("a channel can be bound");
-        channel.into()
+    pub async fn bind(&self, clinic: &Clinic, phone_number_id: &str) -> ChannelId {
+        let channel = BindChannel {
+            endpoint: self.endpoint.id,
+            name: phone_number_id.to_owned(),
+            external_id: phone_number_id.to_owned(),
+            display_phone: None,
+        };
+        let bound = self.operators.bind_channel(origin(), clinic.id, channel);
+        bound.await.expect("a channel can be bound")
     }
 
     /// Receives a delivery as the provider sends it.
@@ -172,7 +148,13 @@ impl WebhookBench {
         body: Bytes,
     ) -> Result<Stored, ReceiveError> {
         self.ingress
-            .receive(&origin(), Provider::WhatsappCloud, PATH_KEY, proof, &body)
+            .receive(
+                &origin(),
+                Provider::WhatsappCloud,
+                &self.endpoint.path_key,
+                proof,
+                &body,
+            )
             .await
     }
 
