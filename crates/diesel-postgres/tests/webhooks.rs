@@ -368,7 +368,7 @@ async fn a_lost_lease_writes_nothing() {
 
 #[tokio::test]
 async fn a_poisoned_change_stops_no_other() {
-    let (_base, clinics, bench) = bench().await;
+    let (base, clinics, bench) = bench().await;
     let mut batch = text_from("5511987650001", "wamid.1", "oi");
     let good = batch["entry"][0]["changes"][0].clone();
     let mut poison = good.clone();
@@ -376,7 +376,7 @@ async fn a_poisoned_change_stops_no_other() {
     batch["entry"][0]["changes"] = json!([poison, good]);
     bench.receive(batch.to_string()).await.unwrap();
     // The other clinic's job names a change that is not there.
-    let superuser = _base.superuser().await;
+    let superuser = base.superuser().await;
     superuser
         .execute(
             "UPDATE app.jobs SET payload = '{\"inboxId\": \"00000000-0000-0000-0000-000000000000\"}'

@@ -280,8 +280,6 @@ impl Keys for KeyRing {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
-    use std::hint::black_box;
-    use std::time::Instant;
 
     use kernel::ClinicId;
     use proptest::prelude::*;
@@ -454,37 +452,5 @@ mod tests {
         for wrong in ["", "1", "1:", "0:AAAA", "x:AAAA", "1:AAAA", "70000:AAAA"] {
             assert!(MasterKey::parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    /// Run with `--ignored --nocapture` and optimisation: why no derived key is cached.
-    #[test]
-    #[ignore = "a measurement"]
-    fn a_key_is_derived_in_microseconds() {
-        let ring = ring(&[1], None);
-        let sealed = ring.seal(clinic(7), KeyPurpose::Cursor, b"list", &[7; 64]);
-        let time = |what: &str, work: &dyn Fn()| {
-            let start = Instant::now();
-            for _ in 0..10_000 {
-                work();
-            }
-            println!("{what}: {:?}", start.elapsed() / 10_000);
-        };
-        time("derive", &|| {
-            black_box(derive(
-                &ring.keys[0],
-                Use::Seal,
-                clinic(7),
-                KeyPurpose::Cursor,
-            ));
-        });
-        time("seal", &|| {
-            black_box(ring.seal(clinic(7), KeyPurpose::Cursor, b"list", &[7; 64]));
-        });
-        time("open", &|| {
-            black_box(ring.open(clinic(7), KeyPurpose::Cursor, b"list", &sealed)).unwrap();
-        });
-        time("mac", &|| {
-            black_box(ring.mac(clinic(7), KeyPurpose::Audit, &[7; 32]));
-        });
     }
 }

@@ -169,7 +169,7 @@ impl WebhookBench {
                 &system(SystemPurpose::JobLeasing),
                 Queue::Message,
                 most,
-                Duration::from_secs(60),
+                Duration::from_mins(1),
             )
             .await
             .expect("jobs can be leased")

@@ -45,9 +45,9 @@ fn deliveries(folder: &Path) -> Vec<PathBuf> {
 
 fn remote(remote: &Remote) -> Value {
     json!({
-        "jid": remote.jid, "phone": remote.phone.as_ref().map(|phone| phone.as_e164()),
-        "userId": remote.user_id.as_ref().map(|id| id.as_str()),
-        "lid": remote.lid.as_ref().map(|lid| lid.as_str()), "name": remote.name,
+        "jid": remote.jid, "phone": remote.phone.as_ref().map(kernel::phone::Phone::as_e164),
+        "userId": remote.user_id.as_ref().map(kernel::identity::WhatsAppUserId::as_str),
+        "lid": remote.lid.as_ref().map(kernel::identity::WhatsAppLid::as_str), "name": remote.name,
     })
 }
 

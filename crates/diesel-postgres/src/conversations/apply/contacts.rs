@@ -490,10 +490,10 @@ fn place(identities: &mut [IdentityState], curated: bool) {
         of_kind.sort_by(|a, b| b.proven.cmp(&a.proven).then_with(|| a.key.cmp(&b.key)));
         if curated {
             let placed = of_kind.iter().filter(|it| it.rank < NEW_RANK);
-            let mut next = placed.map(|it| it.rank + 1).max().unwrap_or(0);
-            for identity in of_kind.iter_mut().filter(|it| it.rank >= NEW_RANK) {
-                identity.rank = next;
-                next += 1;
+            let next = placed.map(|it| it.rank + 1).max().unwrap_or(0);
+            let new = of_kind.iter_mut().filter(|it| it.rank >= NEW_RANK);
+            for (rank, identity) in (next..).zip(new) {
+                identity.rank = rank;
             }
         } else {
             for (rank, identity) in (0_i16..).zip(of_kind) {

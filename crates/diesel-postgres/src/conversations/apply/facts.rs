@@ -211,9 +211,10 @@ impl Apply<'_, '_> {
             error,
             amended,
         };
-        let content = match message.content.is_empty() {
-            true => None,
-            false => Some(json(&message.content, "messages.content")?),
+        let content = if message.content.is_empty() {
+            None
+        } else {
+            Some(json(&message.content, "messages.content")?)
         };
         let columns = Columns::of(&known)?;
         self.tx.at_commit(|batch| {
