@@ -45,7 +45,7 @@ impl Args {
 }
 
 /// Fails when a committed file is not what the code says.
-pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<()> {
+pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<String> {
     let program = server::build(checkout)?;
     let mut stale = Vec::new();
     for (file, command) in GENERATED {
@@ -60,7 +60,7 @@ pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<()> {
             stale.join(" and ")
         );
     }
-    Ok(())
+    Ok(format!("{} documents", GENERATED.len()))
 }
 
 fn print(program: &Path, command: &str) -> anyhow::Result<String> {

@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::bail;
 
-use crate::{checkout::Checkout, interrupt, terminal};
+use crate::{checkout::Checkout, interrupt, openapi, terminal};
 
 /// One thing that is checked.
 struct Step {
@@ -67,6 +67,11 @@ const STEPS: &[Step] = &[
         name: "migrations",
         about: "migrations up, down, up; schema.rs is what they make",
         run: migrations::check,
+    },
+    Step {
+        name: "openapi",
+        about: "the OpenAPI document and the catalogue of errors are what the code says",
+        run: openapi::check,
     },
     Step {
         name: "clippy",
