@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::bail;
@@ -21,7 +21,8 @@ use crate::{
     postgres::address,
     replay::stage::{Arena, Stage},
     seed::{self, Number},
-    server, terminal,
+    server::{self, Build},
+    terminal,
 };
 
 /// Kill the server while it takes deliveries, start it again, and count what was acknowledged.
@@ -39,11 +40,19 @@ pub(crate) struct Args {
     /// The seed of messages and moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Take the server as it goes to production (its build takes some minutes more).
+    #[arg(long)]
+    release: bool,
 }
 
 impl Args {
     pub(crate) fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
-        let program = server::build(checkout)?;
+        let build = if self.release {
+            Build::Release
+        } else {
+            Build::Debug
+        };
+        let program = server::build(checkout, build)?;
         let arena = Arena::open(checkout, program)?;
         let number = Number {
             phone_number_id: "100000000000001".to_owned(),
@@ -80,6 +89,7 @@ impl Args {
             let taken = Mutex::new(Vec::new());
             let cut_at = next + (until - next) * 3 / 4;
             let poster = stage.poster()?;
+            let began = Instant::now();
             thread::scope(|scope| -> anyhow::Result<()> {
                 for _ in 0..self.callers {
                     scope.spawn(|| {
@@ -107,9 +117,10 @@ impl Args {
             })?;
             let taken = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
             terminal::note(format!(
-                "  round {}: {} posted, {} acknowledged{}",
+                "  round {}: {} posted in {}, {} acknowledged{}",
                 round + 1,
                 until - next,
+                terminal::time(began.elapsed()),
                 taken.len(),
                 if round < self.kills {
                     ", then killed"
@@ -129,7 +140,12 @@ impl Args {
 }
 
 fn judge(stage: &Stage<'_>, acknowledged: &HashSet<String>) -> anyhow::Result<()> {
+    let began = Instant::now();
     let mut sql = stage.settle()?;
+    terminal::note(format!(
+        "  the jobs had ended {} after the last delivery",
+        terminal::time(began.elapsed())
+    ));
     let rows = sql
         .query(
             "SELECT provider_id, count(*) FROM app.messages GROUP BY 1",

@@ -53,7 +53,7 @@ impl Args {
         if self.reset {
             reset(checkout)?;
         }
-        let program = server::build(checkout)?;
+        let program = server::build(checkout, server::Build::Debug)?;
         let database = Database::open(checkout)?;
         let server = database.server(checkout, program)?;
         terminal::step("Migrating the database", || server.migrate())?;
@@ -74,7 +74,7 @@ impl Args {
 
 /// Adds a demo to the development database, with a server of its own that ends with it.
 pub(crate) fn seed_alone(checkout: &Checkout) -> anyhow::Result<()> {
-    let program = server::build(checkout)?;
+    let program = server::build(checkout, server::Build::Debug)?;
     let database = Database::open(checkout)?;
     let server = database.server(checkout, program)?;
     server.migrate()?;

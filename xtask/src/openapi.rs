@@ -29,7 +29,7 @@ impl Args {
         if self.check {
             check(checkout)?;
         } else {
-            let program = server::build(checkout)?;
+            let program = server::build(checkout, server::Build::Debug)?;
             for (file, command) in GENERATED {
                 let text = print(&program, command)?;
                 let path = checkout.root().join(file);
@@ -46,7 +46,7 @@ impl Args {
 
 /// Fails when a committed file is not what the code says.
 pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<String> {
-    let program = server::build(checkout)?;
+    let program = server::build(checkout, server::Build::Debug)?;
     let mut stale = Vec::new();
     for (file, command) in GENERATED {
         let written = fs::read_to_string(checkout.root().join(file)).unwrap_or_default();

@@ -40,11 +40,27 @@ impl Addresses {
     }
 }
 
+/// How the server is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Quickly, for development and tests.
+    Debug,
+    /// As it goes to production: for what is measured.
+    Release,
+}
+
 /// Builds the server and tells where it lies. Cargo shows its progress itself.
-pub(crate) fn build(checkout: &Checkout) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(checkout: &Checkout, build: Build) -> anyhow::Result<PathBuf> {
     terminal::note("Building the server (the first time, all dependencies: some minutes) …");
     let mut command = checkout.cargo();
     command.args(["build", "--package", "server", "--bin", "acolhe-server"]);
+    let folder = match build {
+        Build::Debug => "debug",
+        Build::Release => {
+            command.arg("--release");
+            "release"
+        }
+    };
     let status = process::run(&mut command)?;
     if !status.success() {
         bail!("the server could not be built: see above");
@@ -55,7 +71,7 @@ pub(crate) fn build(checkout: &Checkout) -> anyhow::Result<PathBuf> {
     let target = metadata["target_directory"]
         .as_str()
         .context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join("debug/acolhe-server"))
+    Ok(Path::new(target).join(folder).join("acolhe-server"))
 }
 
 impl Server {

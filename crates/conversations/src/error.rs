@@ -37,6 +37,20 @@ pub enum BindChannelError {
     Store(#[from] StoreError),
 }
 
+/// Why a secret of an operator's endpoint was not rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateEndpointError {
+    /// There is no such endpoint, or it is a clinic's own.
+    #[error("there is no shared endpoint with that id")]
+    NoSuchEndpoint,
+    /// The overlap is longer than a week.
+    #[error("the older secret stays good for a week (168 hours) at most")]
+    OverlapOutOfRange,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a channel's secret was not rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateSecretError {

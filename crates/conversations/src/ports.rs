@@ -94,6 +94,31 @@ impl fmt::Debug for NewSharedEndpoint {
     }
 }
 
+/// An operator's endpoint, as operators see it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SharedEndpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose webhooks come through it.
+    pub provider: Provider,
+    /// Last segment of its path.
+    pub path_key: String,
+    /// Channels that are bound to it, of all clinics.
+    pub channels: u64,
+    /// Secrets that are good now: more than one while an older one has not ended.
+    pub secrets: u64,
+    /// When it came to be.
+    pub created_at: DateTime<Utc>,
+}
+
+impl fmt::Debug for SharedEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedEndpoint")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A channel of the context's clinic, bound to an operator's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundChannel {
@@ -116,6 +141,19 @@ pub struct BoundChannel {
 pub trait SharedEndpointStore: Send + Sync {
     /// Endpoint, first secret and an entry in the platform's security log. Without a tenant.
     async fn create(&self, sys: &SystemContext, new: NewSharedEndpoint) -> Result<(), StoreError>;
+
+    /// Every such endpoint, the oldest first. Without a tenant.
+    async fn list(&self, sys: &SystemContext) -> Result<Vec<SharedEndpoint>, StoreError>;
+
+    /// Adds the new secret and ends the older ones, with an entry in the platform's security
+    /// log. Answers whether there is such an endpoint of the operator. Without a tenant.
+    async fn rotate_secret(
+        &self,
+        sys: &SystemContext,
+        id: EndpointId,
+        rotation: SecretRotation,
+        log_id: uuid::Uuid,
+    ) -> Result<bool, StoreError>;
 
     /// Channel, audit entry and event, and the jobs of what waited for the number, in one
     /// transaction. The context is an operator's.

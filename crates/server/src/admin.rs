@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -73,6 +74,26 @@ enum AdminCommand {
         /// Read the secret from standard input instead of asking for it.
         #[arg(long)]
         secret_stdin: bool,
+    },
+    /// List the endpoints that several clinics share.
+    ListEndpoints,
+    /// Give such an endpoint a new secret. The older one stays good for a while.
+    ///
+    /// Enter the new secret here first and then at the provider, so that nothing it signs is
+    /// refused meanwhile.
+    RotateEndpointSecret {
+        /// The endpoint's id.
+        #[arg(long)]
+        endpoint: EndpointId,
+        /// Read the secret from standard input instead of asking for it.
+        #[arg(long)]
+        secret_stdin: bool,
+        /// How many hours the older secret stays good, 0 to 168.
+        #[arg(long, default_value_t = 24)]
+        overlap_hours: u32,
+        /// Draw a new verify token too. The older one is good no more.
+        #[arg(long)]
+        new_verify_token: bool,
     },
     /// Bind a new channel of a clinic to such an endpoint.
     BindChannel {
@@ -158,6 +179,32 @@ async fn act(command: AdminCommand, foundation: &Foundation) -> anyhow::Result<S
             provider,
             secret_stdin,
         } => create_endpoint(foundation, origin, provider, secret_stdin).await,
+        AdminCommand::ListEndpoints => list_endpoints(foundation, origin).await,
+        AdminCommand::RotateEndpointSecret {
+            endpoint,
+            secret_stdin,
+            overlap_hours,
+            new_verify_token,
+        } => {
+            let overlap = Duration::from_secs(u64::from(overlap_hours) * 3600);
+            let secret = read_secret("New secret", "--secret-stdin", secret_stdin)?;
+            let secret = Secret::new(&secret).context("the secret cannot be used")?;
+            let token = foundation
+                .shared_endpoints()
+                .rotate_secret(origin, endpoint, &secret, overlap, new_verify_token)
+                .await?
+                .map(|token| token.reveal());
+            let mut text = format!(
+                "rotated endpoint {endpoint}: the older secret is good for {overlap_hours} h more\n"
+            );
+            if let Some(token) = &token {
+                let _infallible = writeln!(text, "verify token  {token}");
+            }
+            Ok(Said {
+                json: json!({ "endpointId": endpoint, "verifyToken": token }),
+                text,
+            })
+        }
         AdminCommand::BindChannel {
             clinic,
             endpoint,
@@ -268,6 +315,36 @@ async fn create_endpoint(
             made.id
         ),
         json: json!({ "endpointId": made.id, "webhookPath": path, "verifyToken": token }),
+    })
+}
+
+async fn list_endpoints(foundation: &Foundation, origin: Origin) -> anyhow::Result<Said> {
+    let endpoints = foundation.shared_endpoints().list(origin).await?;
+    let mut text = String::new();
+    let mut list = Vec::with_capacity(endpoints.len());
+    for it in endpoints {
+        let path = http_api::webhooks::webhook_path(it.provider, &it.path_key);
+        let _infallible = writeln!(
+            text,
+            "{}  {}  {} channels, {} secrets  {path}",
+            it.id,
+            it.provider.name(),
+            it.channels,
+            it.secrets
+        );
+        list.push(json!({
+            "endpointId": it.id, "provider": it.provider.name(), "webhookPath": path,
+            "channels": it.channels, "secrets": it.secrets, "createdAt": it.created_at,
+        }));
+    }
+    if list.is_empty() {
+        text.push_str(
+            "No endpoint is shared yet: see `acolhe-server admin create-endpoint --help`.\n",
+        );
+    }
+    Ok(Said {
+        json: Value::Array(list),
+        text,
     })
 }
 

@@ -7,7 +7,7 @@ mod common;
 use common::Stage;
 use conversations::Provider;
 use conversations::channel::Secret;
-use conversations::error::BindChannelError;
+use conversations::error::{BindChannelError, RotateEndpointError};
 use conversations::service::BindChannel;
 use kernel::{ClinicId, EndpointId, Origin, RequestId};
 use serde_json::{Value, json};
@@ -119,4 +119,91 @@ async fn a_clinics_own_endpoint_takes_no_other_clinics_channel() {
             "{bound:?}"
         );
     }
+}
+
+#[actix_web::test]
+async fn an_endpoints_older_secret_stays_good_until_its_overlap_ends() {
+    let stage = Stage::new().await;
+    let endpoints = stage.foundation.shared_endpoints();
+    let secret = |text: &str| Secret::new(text).unwrap();
+    let made = endpoints
+        .create(
+            origin(),
+            Provider::WhatsappCloud,
+            &secret("first-secret-01"),
+        )
+        .await
+        .unwrap();
+    let path = http_api::webhooks::webhook_path(Provider::WhatsappCloud, &made.path_key);
+    let status = async |signed_with: &str| {
+        let body = json!({"object": "whatsapp_business_account", "entry": []});
+        let proof = test_support::webhooks::sign(signed_with, body.to_string().as_bytes());
+        let ask = stage
+            .ask("post", &path)
+            .header("x-hub-signature-256", &proof);
+        ask.json(&body).answer().await.status
+    };
+    let rotate = async |new: &str, hours: u64, token: bool| {
+        let overlap = std::time::Duration::from_secs(hours * 3600);
+        endpoints
+            .rotate_secret(origin(), made.id, &secret(new), overlap, token)
+            .await
+    };
+    assert_eq!(status("first-secret-01").await, 200);
+
+    let kept = rotate("second-secret-02", 24, false).await.unwrap();
+    assert!(kept.is_none(), "the verify token stays");
+    assert_eq!(status("first-secret-01").await, 200);
+    assert_eq!(status("second-secret-02").await, 200);
+    assert_eq!(endpoints.list(origin()).await.unwrap()[0].secrets, 2);
+
+    let token = rotate("third-secret-003", 0, true).await.unwrap().unwrap();
+    for gone in ["first-secret-01", "second-secret-02"] {
+        assert_eq!(status(gone).await, 401, "{gone}");
+    }
+    assert_eq!(status("third-secret-003").await, 200);
+    for (token, expected) in [(token.reveal(), 200), (made.verify_token.reveal(), 403)] {
+        let query = format!("?hub.mode=subscribe&hub.challenge=42&hub.verify_token={token}");
+        let shake = stage.ask("get", &format!("{path}{query}")).answer().await;
+        assert_eq!(shake.status, expected);
+    }
+
+    let listed = endpoints.list(origin()).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].channels, listed[0].secrets), (0, 1));
+    let noted =
+        "SELECT count(*)::text FROM app.security_log WHERE kind = 'endpoint.secret-rotated'";
+    assert_eq!(one(&stage, noted).await, "2");
+}
+
+#[actix_web::test]
+async fn an_operator_rotates_no_clinics_own_endpoint_and_no_longer_than_a_week() {
+    let stage = Stage::new().await;
+    let operations = common::operations();
+    let create = operations
+        .iter()
+        .find(|it| it.path == "/api/v1/channels" && it.method == "post")
+        .unwrap();
+    let ask = stage.owner(&stage.clinics.a, "post", "/api/v1/channels");
+    assert_eq!(create.prepare(ask).answer().await.status, 201);
+    let own: String = one(&stage, "SELECT id::text FROM app.webhook_endpoints").await;
+    let endpoints = stage.foundation.shared_endpoints();
+    assert!(endpoints.list(origin()).await.unwrap().is_empty());
+    let secret = Secret::new("another-secret-1").unwrap();
+    let rotate = async |days: u64| {
+        let overlap = std::time::Duration::from_secs(days * 86_400);
+        endpoints
+            .rotate_secret(origin(), own.parse().unwrap(), &secret, overlap, false)
+            .await
+    };
+    let refused = rotate(1).await;
+    assert!(
+        matches!(refused, Err(RotateEndpointError::NoSuchEndpoint)),
+        "{refused:?}"
+    );
+    let refused = rotate(8).await;
+    assert!(
+        matches!(refused, Err(RotateEndpointError::OverlapOutOfRange)),
+        "{refused:?}"
+    );
 }

@@ -63,7 +63,7 @@ impl Args {
         if folder.deliveries.is_empty() {
             bail!("no delivery of a supported provider is there: nothing was replayed");
         }
-        let program = server::build(checkout)?;
+        let program = server::build(checkout, server::Build::Debug)?;
         let arena = Arena::open(checkout, program)?;
         let mut rng = Rng::with_seed(self.seed);
 

@@ -22,12 +22,15 @@ use crate::{
         cluster::{Cluster, Kind},
     },
     server::{self, Addresses, Server, Serving},
+    terminal,
 };
 
 /// What the provider signs with here.
 const SECRET: &str = "replay-0123456789abcdef";
-/// How long the jobs may take after the last delivery.
+/// How long not one job may end before we give up: longer than any lease and retry of theirs.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How often a long wait says how far it is.
+const REPORT: Duration = Duration::from_secs(5);
 
 /// The cluster that stages are set up on, and the server's binary.
 pub(crate) struct Arena {
@@ -188,12 +191,13 @@ impl<'a> Stage<'a> {
     /// Waits until no job waits, and fails when one died.
     pub(crate) fn settle(&self) -> anyhow::Result<Sql> {
         let mut sql = self.sql()?;
-        let began = Instant::now();
+        let mut moved = (i64::MAX, Instant::now());
+        let mut reported = Instant::now();
         loop {
             interrupt::check()?;
             let row = sql
                 .query_one(
-                    "SELECT count(*) FILTER (WHERE state IN ('waiting', 'leased')),
+                    "SELECT count(*) FILTER (WHERE state IN ('delayed', 'waiting', 'leased')),
                             count(*) FILTER (WHERE state = 'dead'),
                             coalesce(max(last_failure), '')
                      FROM app.jobs",
@@ -207,11 +211,19 @@ impl<'a> Stage<'a> {
             if open == 0 {
                 return Ok(sql);
             }
-            if began.elapsed() > PATIENCE {
+            if open < moved.0 {
+                moved = (open, Instant::now());
+            }
+            if moved.1.elapsed() > PATIENCE {
                 bail!(
-                    "{open} jobs are not done ({failure}): see {}",
+                    "{open} jobs are not done, and none ended for {} ({failure}): see {}",
+                    terminal::time(PATIENCE),
                     self.log.display()
                 );
+            }
+            if reported.elapsed() > REPORT {
+                terminal::note(format!("  {open} jobs are left"));
+                reported = Instant::now();
             }
             thread::sleep(Duration::from_millis(50));
         }

@@ -4,18 +4,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
 use kernel::{
     AuditEntry, AuditId, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose, Origin, Resource,
     StoreError, SystemContext, SystemPurpose, TenantContext, Toolkit, TypedId as _,
 };
 
-use crate::channel::{Provider, Secret, secret_binding, verify_token_binding};
-use crate::error::BindChannelError;
+use crate::channel::{
+    LONGEST_OVERLAP, Provider, Secret, SecretRotation, secret_binding, verify_token_binding,
+};
+use crate::error::{BindChannelError, RotateEndpointError};
 use crate::events;
-use crate::ports::{BoundChannel, NewSharedEndpoint, SharedEndpointStore};
+use crate::ports::{BoundChannel, NewSharedEndpoint, SharedEndpoint, SharedEndpointStore};
 
 /// An endpoint that was just created: the only moment when its verify token is shown.
 #[derive(Clone)]
@@ -79,8 +83,7 @@ impl SharedEndpoints {
         let id: EndpointId = self.tools.id();
         let secret_id = self.tools.id::<EndpointId>().as_uuid();
         let path_key = URL_SAFE_NO_PAD.encode(self.tools.random_bytes::<16>());
-        let drawn = URL_SAFE_NO_PAD.encode(self.tools.random_bytes::<24>());
-        let verify_token = Secret::drawn(drawn);
+        let verify_token = self.draw_verify_token();
         let new = NewSharedEndpoint {
             id,
             provider,
@@ -97,6 +100,48 @@ impl SharedEndpoints {
             path_key,
             verify_token,
         })
+    }
+
+    /// Every endpoint of the operators, the oldest first.
+    pub async fn list(&self, origin: Origin) -> Result<Vec<SharedEndpoint>, StoreError> {
+        let sys = SystemContext::new(SystemPurpose::Administration, origin);
+        self.store.list(&sys).await
+    }
+
+    /// Gives an endpoint a new secret. The older one is taken for `overlap` more, since the
+    /// provider goes on signing with it for a moment. Answers the new verify token where one
+    /// was asked for; the older token is good no more.
+    pub async fn rotate_secret(
+        &self,
+        origin: Origin,
+        id: EndpointId,
+        secret: &Secret,
+        overlap: Duration,
+        new_verify_token: bool,
+    ) -> Result<Option<Secret>, RotateEndpointError> {
+        let overlap = TimeDelta::from_std(overlap)
+            .ok()
+            .filter(|overlap| *overlap <= LONGEST_OVERLAP)
+            .ok_or(RotateEndpointError::OverlapOutOfRange)?;
+        let sys = SystemContext::new(SystemPurpose::Administration, origin);
+        let secret_id = self.tools.id::<EndpointId>().as_uuid();
+        let now = self.tools.now();
+        let verify_token = new_verify_token.then(|| self.draw_verify_token());
+        let rotation = SecretRotation {
+            secret_id,
+            secret_sealed: self.seal(&secret_binding(id, secret_id), secret),
+            verify_token_sealed: verify_token
+                .as_ref()
+                .map(|token| self.seal(&verify_token_binding(id), token)),
+            older_until: now + overlap,
+            at: now,
+        };
+        let log_id = self.tools.id::<AuditId>().as_uuid();
+        if self.store.rotate_secret(&sys, id, rotation, log_id).await? {
+            Ok(verify_token)
+        } else {
+            Err(RotateEndpointError::NoSuchEndpoint)
+        }
     }
 
     /// Binds a new channel of `clinic` to an operator's endpoint. What waited there for its
@@ -125,6 +170,10 @@ impl SharedEndpoints {
         };
         self.store.bind_channel(&cx, bound, entry, event).await?;
         Ok(id)
+    }
+
+    fn draw_verify_token(&self) -> Secret {
+        Secret::drawn(URL_SAFE_NO_PAD.encode(self.tools.random_bytes::<24>()))
     }
 
     fn seal(&self, bound_to: &[u8], secret: &Secret) -> Vec<u8> {

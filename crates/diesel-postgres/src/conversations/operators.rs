@@ -2,16 +2,25 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use conversations::channel::SecretRotation;
 use conversations::error::BindChannelError;
-use conversations::ports::{BoundChannel, NewSharedEndpoint, SharedEndpointStore};
-use diesel::sql_types::{BigInt, Binary, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid};
-use kernel::{AuditEntry, Event, StoreError, SystemContext, TenantContext};
+use conversations::ports::{BoundChannel, NewSharedEndpoint, SharedEndpoint, SharedEndpointStore};
+use diesel::sql_types::{
+    BigInt, Binary, Bool, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid,
+};
+use kernel::{AuditEntry, EndpointId, Event, StoreError, SystemContext, TenantContext};
 use uuid::Uuid;
 
 use super::channels::RouteWaiting;
 use crate::{Database, QueryName, StoreErrorExt as _, query_name, statement};
 
 const CREATE: QueryName = query_name!("endpoint.create", "INSERT", "webhook_endpoints");
+const LIST: QueryName = query_name!("endpoint.list", "SELECT", "webhook_endpoints");
+const ROTATE: QueryName = query_name!(
+    "endpoint.rotate_secret",
+    "INSERT",
+    "webhook_endpoint_secrets"
+);
 const BIND: QueryName = query_name!("channel.bind", "INSERT", "channels");
 
 statement! {
@@ -26,6 +35,23 @@ statement! {
         log_id: Uuid => SqlUuid,
         request: Uuid => SqlUuid,
     } -> Untyped = "SELECT sec.create_shared_endpoint(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+}
+statement! {
+    struct ListEndpoints {} -> (SqlUuid, Text, Text, BigInt, BigInt, Timestamptz) =
+        "SELECT endpoint_id, provider, path_key, channels, secrets, created_at
+        FROM sec.list_shared_endpoints()"
+}
+statement! {
+    struct RotateEndpoint<'a> {
+        endpoint: Uuid => SqlUuid,
+        secret_id: Uuid => SqlUuid,
+        secret: &'a [u8] => Binary,
+        verify_token: Option<&'a [u8]> => Nullable<Binary>,
+        older_until: DateTime<Utc> => Timestamptz,
+        at: DateTime<Utc> => Timestamptz,
+        log_id: Uuid => SqlUuid,
+        request: Uuid => SqlUuid,
+    } -> Bool = "SELECT sec.rotate_shared_endpoint(?, ?, ?, ?, ?, ?, ?, ?)"
 }
 statement! {
     struct BindChannel<'a> {
@@ -72,6 +98,46 @@ impl SharedEndpointStore for PgSharedEndpoints {
         };
         self.db.system_execute(sys, CREATE, create).await?;
         Ok(())
+    }
+
+    async fn list(&self, sys: &SystemContext) -> Result<Vec<SharedEndpoint>, StoreError> {
+        let rows: Vec<(Uuid, String, String, i64, i64, DateTime<Utc>)> =
+            self.db.system(sys, LIST, ListEndpoints {}).await?;
+        rows.into_iter()
+            .map(|(id, provider, path_key, channels, secrets, created_at)| {
+                Ok(SharedEndpoint {
+                    id: id.into(),
+                    provider: provider
+                        .parse()
+                        .map_err(|_| StoreError::Corrupt("webhook_endpoints.provider"))?,
+                    path_key,
+                    channels: channels.unsigned_abs(),
+                    secrets: secrets.unsigned_abs(),
+                    created_at,
+                })
+            })
+            .collect()
+    }
+
+    async fn rotate_secret(
+        &self,
+        sys: &SystemContext,
+        id: EndpointId,
+        rotation: SecretRotation,
+        log_id: Uuid,
+    ) -> Result<bool, StoreError> {
+        let rotate = RotateEndpoint {
+            endpoint: id.into(),
+            secret_id: rotation.secret_id,
+            secret: &rotation.secret_sealed,
+            verify_token: rotation.verify_token_sealed.as_deref(),
+            older_until: rotation.older_until,
+            at: rotation.at,
+            log_id,
+            request: sys.origin().request.into(),
+        };
+        let found: Vec<bool> = self.db.system(sys, ROTATE, rotate).await?;
+        Ok(found == [true])
     }
 
     async fn bind_channel(
