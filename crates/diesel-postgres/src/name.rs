@@ -74,7 +74,7 @@ impl QueryName {
             if let Err(failure) = &result
                 && let Some(Broke(code)) = failure.broke()
             {
-                span.record("otel.status_code", "ERROR");
+                span.record("otel.status_code", "error");
                 if let Some(code) = code.as_deref() {
                     span.record("db.response.status_code", code);
                 }

@@ -87,7 +87,7 @@ impl Attempts<'_> {
             Some(handler) => self.run_handler(&cx, job, handler).await,
         };
         if let Err(error) = ended {
-            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_code", "error");
             span.record("error.type", error.code().0);
             self.failed(&cx, job, error).await;
         }

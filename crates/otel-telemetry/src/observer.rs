@@ -143,7 +143,8 @@ impl Recording {
             }
             "otel.status_code" => {
                 // Without a description: it would be free text, and the records have it.
-                self.status = match text.as_str() {
+                // In any case: other libraries write it in capitals.
+                self.status = match text.to_ascii_lowercase().as_str() {
                     "error" => Status::error(""),
                     "ok" => Status::Ok,
                     _ => Status::Unset,

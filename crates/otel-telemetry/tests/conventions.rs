@@ -126,6 +126,14 @@ fn violations(source: &str) -> Vec<String> {
         if !listed(key) {
             report(at, format!("the field {key} is not listed"));
         }
+        let value = text[at + call.len() + key.len()..].trim_start_matches("\", ");
+        if key == "otel.status_code"
+            && !["\"error\"", "\"ok\""]
+                .iter()
+                .any(|it| value.starts_with(it))
+        {
+            report(at, "a span's status is \"error\" or \"ok\"".to_owned());
+        }
     }
     found
 }
@@ -224,6 +232,7 @@ fn the_reading_of_source_finds_what_it_should() {
         span!(Level::INFO, "step", %count);
         #[tracing::instrument(skip_all, fields(count = 1))]
         span.record("http.response.status_code", 200_i64);
+        span.record("otel.status_code", "error");
         assert!(patient, "not ours");
     "#;
     assert_eq!(violations(good), Vec::<String>::new());
@@ -251,6 +260,10 @@ fn the_reading_of_source_finds_what_it_should() {
             "#[instrument] without skip_all",
         ),
         ("span.record(\"cpf\", x)", "the field cpf is not listed"),
+        (
+            "span.record(\"otel.status_code\", \"failed\")",
+            "a span's status is \"error\" or \"ok\"",
+        ),
     ] {
         assert_eq!(violations(bad), [format!("1: {what}")], "{bad}");
     }

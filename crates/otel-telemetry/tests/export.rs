@@ -110,6 +110,17 @@ fn a_server_error_marks_the_span_and_a_client_error_does_not() {
 }
 
 #[test]
+fn a_status_in_capitals_is_a_status_too() {
+    let watched = Watched::new(|_| {});
+    watched.during(|| {
+        let span = request_span!("POST", "/api/v1/contacts");
+        span.in_scope(|| span.record("otel.status_code", "ERROR"));
+    });
+    let (sink, _) = watched.finish();
+    assert!(named(&sink, "POST /api/v1/contacts").failed);
+}
+
+#[test]
 fn a_number_arrives_as_a_number_however_it_was_recorded() {
     let watched = Watched::new(|_| {});
     watched.during(|| {

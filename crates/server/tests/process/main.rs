@@ -226,6 +226,11 @@ async fn nothing_personal_reaches_a_span_a_line_or_an_error() {
     ] {
         assert!(routes.contains(&route), "no span {route}: {routes:?}");
     }
+    // The document that was there already: the database said so, and its span is an error.
+    let refused = spans
+        .iter()
+        .find(|span| span.attributes.get("db.response.status_code") == Some(&"23505".into()));
+    assert!(refused.is_some_and(|span| span.failed), "{refused:?}");
     for trace in traces {
         let span = spans
             .iter()
