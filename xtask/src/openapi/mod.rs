@@ -1,5 +1,7 @@
 //! `cargo xtask openapi`: the documents that are generated from the code.
 
+mod lint;
+
 use std::{
     fs,
     path::Path,
@@ -8,13 +10,12 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{checkout::Checkout, process, server, terminal};
+use crate::{checkout::Checkout, interrupt, process, server, terminal};
+
+const DOCUMENT: &str = "openapi/acolhe.json";
 
 /// What is generated, and the server's command that prints it.
-const GENERATED: &[(&str, &str)] = &[
-    ("openapi/acolhe.json", "openapi"),
-    ("docs/errors.md", "errors"),
-];
+const GENERATED: &[(&str, &str)] = &[(DOCUMENT, "openapi"), ("docs/errors.md", "errors")];
 
 /// Write the OpenAPI document and the catalogue of errors from the code.
 #[derive(clap::Args)]
@@ -22,12 +23,18 @@ pub(crate) struct Args {
     /// Write nothing; fail when a file differs from what the code says.
     #[arg(long)]
     check: bool,
+    /// Look at the committed OpenAPI document with Redocly and Spectral, fetched once with npm.
+    #[arg(long, conflicts_with = "check")]
+    lint: bool,
 }
 
 impl Args {
     pub(crate) fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
+        if self.lint {
+            return lint::run(checkout, DOCUMENT);
+        }
         if self.check {
-            check(checkout)?;
+            terminal::note(format!("Up to date: {}.", check(checkout)?));
         } else {
             let program = server::build(checkout, server::Build::Debug)?;
             for (file, command) in GENERATED {
@@ -44,11 +51,12 @@ impl Args {
     }
 }
 
-/// Fails when a committed file is not what the code says.
+/// Names the files; fails when a committed one is not what the code says.
 pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<String> {
     let program = server::build(checkout, server::Build::Debug)?;
     let mut stale = Vec::new();
     for (file, command) in GENERATED {
+        interrupt::check()?;
         let written = fs::read_to_string(checkout.root().join(file)).unwrap_or_default();
         if written != print(&program, command)? {
             stale.push(*file);
@@ -56,11 +64,12 @@ pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<String> {
     }
     if !stale.is_empty() {
         bail!(
-            "{} differ from the code. Write anew: cargo xtask openapi",
+            "not what the code says: {}. Write anew: cargo xtask openapi",
             stale.join(" and ")
         );
     }
-    Ok(format!("{} documents", GENERATED.len()))
+    let files: Vec<_> = GENERATED.iter().map(|(file, _)| *file).collect();
+    Ok(files.join(", "))
 }
 
 fn print(program: &Path, command: &str) -> anyhow::Result<String> {
