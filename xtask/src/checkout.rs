@@ -55,6 +55,18 @@ impl Checkout {
         command
     }
 
+    /// Where cargo puts what it builds.
+    pub(crate) fn target_folder(&self) -> anyhow::Result<PathBuf> {
+        let mut metadata = self.cargo();
+        metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
+        let metadata: serde_json::Value =
+            serde_json::from_str(&crate::process::quiet(&mut metadata)?)?;
+        let target = metadata["target_directory"]
+            .as_str()
+            .context("cargo metadata names no target directory")?;
+        Ok(target.into())
+    }
+
     /// The tracked files and those that are new and not ignored, relative to the root. Needs git.
     pub(crate) fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
         let listed = crate::process::quiet(Command::new("git").current_dir(&self.root).args([

@@ -16,6 +16,7 @@ mod crash;
 mod db;
 mod dev;
 mod environment;
+mod fuzz;
 mod interrupt;
 mod openapi;
 mod postgres;
@@ -58,6 +59,7 @@ enum Command {
     Openapi(openapi::Args),
     Replay(replay::Args),
     Crash(crash::Args),
+    Fuzz(fuzz::Args),
 }
 
 impl Command {
@@ -72,6 +74,7 @@ impl Command {
             Self::Openapi(args) => args.run(checkout),
             Self::Replay(args) => args.run(checkout),
             Self::Crash(args) => args.run(checkout),
+            Self::Fuzz(args) => args.run(checkout),
         }
     }
 }

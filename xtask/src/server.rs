@@ -65,13 +65,7 @@ pub(crate) fn build(checkout: &Checkout, build: Build) -> anyhow::Result<PathBuf
     if !status.success() {
         bail!("the server could not be built: see above");
     }
-    let mut metadata = checkout.cargo();
-    metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
-    let metadata: Value = serde_json::from_str(&process::quiet(&mut metadata)?)?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join(folder).join("acolhe-server"))
+    Ok(checkout.target_folder()?.join(folder).join("acolhe-server"))
 }
 
 impl Server {

@@ -101,6 +101,14 @@ pub fn fold(text: &str) -> String {
     folded
 }
 
+/// What names are ordered by: the name folded, and cut to the longest name's length.
+///
+/// Folding may write one letter as eighteen (U+FDFA is a whole sentence), and then an index or a
+/// cursor would have no room for it.
+pub fn name_key(name: &str) -> String {
+    fold(name).chars().take(PersonName::MAX).collect()
+}
+
 /// The words of a text as search tokens: folded, of three characters or more, each once, at most
 /// sixteen, in the order they stand.
 pub fn tokens(text: &str) -> Vec<String> {

@@ -13,7 +13,7 @@ use contacts::{
     UpdateContactError,
 };
 use kernel::document::Document;
-use kernel::text::{PersonName, fold};
+use kernel::text::{PersonName, name_key};
 use kernel::{ContactId, KeyOwner, KeyPurpose, Keys, StoreError, TenantContext, TypedId as _};
 use uuid::Uuid;
 
@@ -273,7 +273,7 @@ impl ContactStore for PgContactStore {
                     clinic,
                     id,
                     name: new.name.as_str(),
-                    name_key: fold(new.name.as_str()),
+                    name_key: name_key(new.name.as_str()),
                     social_name: new.social_name.as_ref().map(PersonName::as_str),
                     birth_date: new.birth_date,
                     document_kind: new.document.as_ref().map(Document::kind),
@@ -612,7 +612,7 @@ impl PgContactStore {
         tx.pipeline(|batch| {
             batch.execute(UpdateContact {
                 name: after.name.as_str(),
-                name_key: fold(after.name.as_str()),
+                name_key: name_key(after.name.as_str()),
                 name_is_given,
                 social_name: after.social_name.as_ref().map(PersonName::as_str),
                 birth_date: after.birth_date,

@@ -8,7 +8,7 @@ use kernel::identity::{
     Candidate, Claim, IdentityKey, IdentityKind, Known, Owner, Proof, Resolution, SeenAt, resolve,
 };
 use kernel::phone::Phone;
-use kernel::text::fold;
+use kernel::text::name_key;
 use kernel::{AuditEntry, ContactId, Resource, StoreError, TypedId as _};
 use uuid::Uuid;
 
@@ -274,7 +274,7 @@ impl Apply<'_, '_> {
                         clinic: self.clinic,
                         id: *id,
                         name,
-                        name_key: fold(name),
+                        name_key: name_key(name),
                         at: self.at,
                         updated_at: self.at,
                     });
@@ -377,7 +377,7 @@ impl Apply<'_, '_> {
             .map_err(|_| StoreError::Corrupt("contact_identities.value of a phone"))?;
         let names = (!state.is_named()).then_some(name);
         let tokens = contacts::search::tokens_of(names, &[], &phones);
-        let name_key = fold(name);
+        let name_key = name_key(name);
         self.tx.at_commit(|batch| {
             batch.execute(UpdateContact {
                 name,
