@@ -25,6 +25,7 @@ pub(super) fn run(checkout: &Checkout, document: &str) -> anyhow::Result<ExitCod
     if !checkout.root().join(document).is_file() {
         bail!("there is no {document} yet. Write it: cargo xtask openapi");
     }
+    needed("node")?;
     let programs = fetched(&checkout.root().join(".acolhe/tools"))?;
     let mut unhappy = Vec::new();
     for (name, arguments) in [
@@ -60,11 +61,7 @@ fn fetched(tools: &Path) -> anyhow::Result<PathBuf> {
     if programs.is_dir() {
         return Ok(programs);
     }
-    for program in ["node", "npm"] {
-        if environment::find_program(program).is_none() {
-            bail!("the linters take Node.js and npm: {program} is not on PATH");
-        }
-    }
+    needed("npm")?;
     let work = tools.join(format!("fetching-{}", std::process::id()));
     let result = terminal::step("Fetching Redocly and Spectral (83 MB, once)", || {
         fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
@@ -78,6 +75,16 @@ fn fetched(tools: &Path) -> anyhow::Result<PathBuf> {
     });
     let _ = fs::remove_dir_all(&work);
     result
+}
+
+fn needed(program: &str) -> anyhow::Result<()> {
+    if environment::find_program(program).is_none() {
+        bail!(
+            "the linters run on Node.js and are fetched with npm, and {program} is not on PATH. \
+             Install Node.js 20.19 or newer (npm comes with it): https://nodejs.org"
+        );
+    }
+    Ok(())
 }
 
 fn install(work: &Path) -> anyhow::Result<()> {

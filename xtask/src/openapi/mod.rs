@@ -23,7 +23,10 @@ pub(crate) struct Args {
     /// Write nothing; fail when a file differs from what the code says.
     #[arg(long)]
     check: bool,
-    /// Look at the committed OpenAPI document with Redocly and Spectral, fetched once with npm.
+    /// Look at the committed OpenAPI document with Redocly and Spectral, and write nothing.
+    ///
+    /// Needs Node.js; the linters are fetched once with npm, into .acolhe/tools. Errors fail,
+    /// warnings are shown.
     #[arg(long, conflicts_with = "check")]
     lint: bool,
 }
