@@ -395,3 +395,33 @@ async fn a_poisoned_change_stops_no_other() {
     );
     assert_eq!(bench.count("app.jobs WHERE state = 'dead'").await, 1);
 }
+
+#[tokio::test]
+async fn a_delivery_that_comes_in_while_its_number_is_bound_gets_its_route() {
+    let (base, clinics, bench) = bench().await;
+    // Somebody takes a delivery in, saw no channel, and has not committed yet.
+    let mut superuser = base.superuser().await;
+    let taking = superuser.transaction().await.unwrap();
+    taking
+        .batch_execute("SET LOCAL ROLE acolhe_app")
+        .await
+        .unwrap();
+    let taken = taking
+        .query_one(
+            "SELECT stored, routed FROM sec.ingest($1::text::uuid, now(),
+                 ARRAY[gen_random_uuid()], ARRAY['\\x01'::bytea], ARRAY['777'], ARRAY['{}'::bytea],
+                 ARRAY[gen_random_uuid()])",
+            &[&bench.endpoint().to_string()],
+        )
+        .await
+        .unwrap();
+    assert_eq!((taken.get::<_, i64>(0), taken.get::<_, i64>(1)), (1, 0));
+    let commit = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        taking.commit().await.unwrap();
+    };
+    tokio::join!(bench.bind(&clinics.a, "777"), commit);
+    let waiting = "app.webhook_inbox WHERE clinic_id IS NULL";
+    assert_eq!(bench.count(waiting).await, 0);
+    assert_eq!(bench.count("app.jobs WHERE state = 'waiting'").await, 1);
+}

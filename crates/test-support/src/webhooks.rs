@@ -17,7 +17,9 @@ use diesel_postgres::Database;
 use diesel_postgres::conversations::{PgChangeStore, PgIngress, PgSharedEndpoints};
 use diesel_postgres::jobs::PgJobs;
 use kernel::job::{AfterFailure, FailureCode, JobLeases, JobOutcomes, JobSignal, LeasedJob, Queue};
-use kernel::{ChannelId, Origin, RequestId, SystemContext, SystemPurpose, TenantContext, Toolkit};
+use kernel::{
+    ChannelId, EndpointId, Origin, RequestId, SystemContext, SystemPurpose, TenantContext, Toolkit,
+};
 use serde_json::Value;
 use uuid::Uuid;
 use whatsapp::CloudDecoder;
@@ -132,6 +134,11 @@ impl WebhookBench {
         };
         let bound = self.operators.bind_channel(origin(), clinic.id, channel);
         bound.await.expect("a channel can be bound")
+    }
+
+    /// The shared endpoint.
+    pub fn endpoint(&self) -> EndpointId {
+        self.endpoint.id
     }
 
     /// Receives a delivery as the provider sends it.

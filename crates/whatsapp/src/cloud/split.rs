@@ -4,20 +4,29 @@
 //! of several clinics. Each is stored as its entry with that one change: the bytes of every part
 //! as they came.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use conversations::ports::RawChange;
 use serde_json::value::RawValue;
 
-use crate::lenient::Fields;
+use crate::lenient::{Fields, mend};
 
 /// Longest routing key that is looked up: a longer one is no channel's.
 const LONGEST_ROUTE: usize = 120;
 
 /// At least one change. What cannot be split is one without a route, and so is an entry without
-/// changes: it is kept, and nobody's.
+/// changes: it is kept, and nobody's. One odd part never hides another: it may be another clinic's.
 pub(super) fn split(body: &Bytes) -> Vec<RawChange> {
-    changes(body).unwrap_or_else(|| vec![unsplit(body)])
+    changes(body)
+        .or_else(|| match mend(body) {
+            Cow::Borrowed(_) => None,
+            // Broken UTF-8, or half a surrogate pair in a key. What stands in the ingress is then
+            // the mended text: the bytes as they came cannot be taken apart.
+            Cow::Owned(mended) => changes(&Bytes::from(mended)),
+        })
+        .unwrap_or_else(|| vec![unsplit(body)])
 }
 
 fn changes(body: &Bytes) -> Option<Vec<RawChange>> {
@@ -25,15 +34,16 @@ fn changes(body: &Bytes) -> Option<Vec<RawChange>> {
     let entries = Fields::of(text)?.array("entry")?;
     let mut changes = Vec::new();
     for entry in entries {
-        let fields = Fields::of(entry.get())?;
-        let parts = fields.array("changes").unwrap_or_default();
-        if parts.is_empty() {
+        let fields = Fields::of(entry.get());
+        let parts = fields.as_ref().and_then(|it| it.array("changes"));
+        let (Some(fields), Some(parts)) = (fields, parts.filter(|it| !it.is_empty())) else {
             changes.push(RawChange {
                 digest: digest(&[entry.get()]),
                 route: None,
                 body: slice(body, entry),
             });
-        }
+            continue;
+        };
         for change in parts {
             changes.push(RawChange {
                 digest: digest(&[
@@ -166,7 +176,6 @@ mod tests {
             "{}",
             r#"{"entry":{}}"#,
             r#"{"entry":[]}"#,
-            r#"{"entry":[1]}"#,
             r#"{"entry":[{"changes":[{"#,
             "\u{feff}{}",
         ] {
@@ -176,6 +185,49 @@ mod tests {
             assert_eq!(changes[0].body, bytes(odd));
         }
         assert_eq!(split(&Bytes::from_static(&[0xFF, 0xFE])).len(), 1);
+    }
+
+    const GOOD: &str = r#"{"id":"7","changes":[{"value":{"metadata":{"phone_number_id":"111"}}}]}"#;
+
+    #[test]
+    fn an_odd_entry_hides_no_other() {
+        for odd in [
+            "null",
+            "1",
+            r#""x""#,
+            "[]",
+            "{}",
+            r#"{"changes":7}"#,
+            r#"{"changes":{}}"#,
+        ] {
+            for entries in [format!("{odd},{GOOD}"), format!("{GOOD},{odd}")] {
+                let changes = split(&bytes(&format!(r#"{{"entry":[{entries}]}}"#)));
+                let mut routes: Vec<_> = changes.iter().map(|it| it.route.as_deref()).collect();
+                routes.sort_unstable();
+                assert_eq!(routes, [None, Some("111")], "{entries}");
+                let kept = changes.iter().find(|it| it.route.is_none()).unwrap();
+                assert_eq!(kept.body, bytes(odd));
+            }
+        }
+    }
+
+    #[test]
+    fn broken_text_hides_no_change() {
+        let whole = format!(r#"{{"entry":[{GOOD},{{"id":"8","x":"?"}}],"y":"?"}}"#);
+        for (place, _) in whole.match_indices('?') {
+            let mut broken = whole.clone().into_bytes();
+            broken[place] = 0xFF;
+            let changes = split(&Bytes::from(broken));
+            assert_eq!(changes[0].route.as_deref(), Some("111"));
+        }
+        for key in [r"\ud800", r"\udc00", r"\u0000"] {
+            let delivery = format!(r#"{{"entry":[{GOOD}],"{key}":1}}"#);
+            let changes = split(&bytes(&delivery));
+            assert_eq!(changes[0].route.as_deref(), Some("111"), "{key}");
+            let delivery = format!(r#"{{"entry":[{{"{key}":1}},{GOOD}]}}"#);
+            let changes = split(&bytes(&delivery));
+            assert_eq!(changes[1].route.as_deref(), Some("111"), "{key}");
+        }
     }
 
     #[test]

@@ -1,0 +1,71 @@
+-- A delivery that comes in while its channel is bound or enabled was found to have no channel yet,
+-- and the binding did not see it yet: it would have waited for ever. Now whoever takes a delivery
+-- in holds the endpoint's lock together with others who do, and whoever gives waiting deliveries
+-- their route holds it alone. It is an advisory lock of the transaction: a row's lock would write.
+--
+-- PL/pgSQL: each statement has a fresh snapshot, taken after the lock, and its plan is kept.
+
+SET LOCAL ROLE acolhe_definer;
+
+CREATE OR REPLACE FUNCTION sec.ingest(p_endpoint uuid, p_at timestamptz, p_ids uuid[],
+    p_digests bytea[], p_routes text[], p_bodies bytea[], p_jobs uuid[])
+RETURNS TABLE (stored bigint, routed bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(p_endpoint::text, 4711006));
+    RETURN QUERY
+    WITH fresh AS (
+        INSERT INTO app.webhook_inbox AS w
+            (id, endpoint_id, digest, received_at, route, body, clinic_id, channel_id)
+        SELECT c.id, p_endpoint, c.digest, p_at, c.route, c.body, ch.clinic_id, ch.id
+        FROM unnest(p_ids, p_digests, p_routes, p_bodies) AS c (id, digest, route, body)
+        LEFT JOIN app.channels ch
+            ON ch.endpoint_id = p_endpoint AND ch.external_id = c.route AND ch.status = 'active'
+        ON CONFLICT ON CONSTRAINT webhook_inbox_digest_unique DO NOTHING
+        RETURNING w.id, w.clinic_id
+    ), enqueued AS (
+        INSERT INTO app.jobs (clinic_id, id, queue, kind, version, payload, priority, state,
+                              run_at, max_attempts, created_at)
+        SELECT f.clinic_id, j.job, 'message-worker', 'webhook.process', 1,
+               jsonb_build_object('inboxId', f.id), 0, 'waiting', p_at, 20, p_at
+        FROM fresh f JOIN unnest(p_ids, p_jobs) AS j (id, job) ON j.id = f.id
+        WHERE f.clinic_id IS NOT NULL
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM enqueued);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION sec.route_waiting(p_clinic uuid, p_channel uuid, p_at timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_endpoint uuid;
+    v_enqueued bigint;
+BEGIN
+    SELECT ch.endpoint_id INTO v_endpoint FROM app.channels ch
+    WHERE ch.clinic_id = p_clinic AND ch.clinic_id = app.current_clinic() AND ch.id = p_channel;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended(v_endpoint::text, 4711006));
+    WITH claimed AS (
+        UPDATE app.webhook_inbox w SET clinic_id = ch.clinic_id, channel_id = ch.id
+        FROM app.channels ch
+        WHERE ch.clinic_id = p_clinic AND ch.clinic_id = app.current_clinic()
+          AND ch.id = p_channel AND ch.status = 'active'
+          AND w.endpoint_id = ch.endpoint_id AND w.route = ch.external_id AND w.clinic_id IS NULL
+        RETURNING w.id, w.clinic_id
+    ), enqueued AS (
+        INSERT INTO app.jobs (clinic_id, id, queue, kind, version, payload, priority, state,
+                              run_at, max_attempts, created_at)
+        SELECT c.clinic_id, gen_random_uuid(), 'message-worker', 'webhook.process', 1,
+               jsonb_build_object('inboxId', c.id), 0, 'waiting', p_at, 20, p_at
+        FROM claimed c RETURNING 1
+    )
+    SELECT count(*) INTO v_enqueued FROM enqueued;
+    RETURN v_enqueued;
+END
+$$;
+
+RESET ROLE;
