@@ -179,7 +179,9 @@ async fn our_fixtures_end_in_one_state_in_any_order_doubled_and_split() {
     assert!(names.contains(&"bia_1990"), "{names:?}");
 }
 
-const PEOPLE: [(&str, &str); 4] = [
+const PEOPLE: [(&str, &str); 5] = [
+    // A number that changed hands.
+    ("5521976540002", "BR.9"),
     ("5511987650001", "BR.1"),
     ("5521976540002", "BR.2"),
     ("551187650001", "BR.1"),
@@ -206,7 +208,13 @@ fn any_delivery(dice: &mut Dice, n: usize) -> Value {
         message["from_user_id"] = json!(user);
     }
     let mut list = "messages";
-    match dice.roll(9) {
+    match dice.roll(10) {
+        9 => {
+            let (next, _) = PEOPLE[dice.roll(PEOPLE.len())];
+            message["type"] = json!("system");
+            message["system"] =
+                json!({"type": "user_changed_number", "body": "changed", "wa_id": next});
+        }
         0 => {
             let emoji = ["👍", "❤️", ""][dice.roll(3)];
             message["type"] = json!("reaction");
@@ -269,6 +277,104 @@ async fn any_facts_end_in_one_state_in_any_order_doubled_and_split() {
         let deliveries: Vec<Value> = (0..40).map(|n| any_delivery(&mut dice, n)).collect();
         let (a, _) = ends_in_one_state(&deliveries, 4).await;
         assert!(!a["contacts"].as_array().unwrap().is_empty());
+    }
+}
+
+const MARIA: &str = "5511987650001";
+const MARIAS_NEXT: &str = "5511987650031";
+
+/// A text, or who else the number is told to have become, at a second.
+fn from(phone: &str, user: Option<&str>, second: u32, becomes: Option<&str>) -> Value {
+    let mut message = json!({"from": phone, "id": format!("wamid.{second}"),
+        "timestamp": (1_789_000_000 + second).to_string()});
+    let mut contact = json!({"wa_id": phone, "profile": {"name": format!("Name {second}")}});
+    if let Some(user) = user {
+        message["from_user_id"] = json!(user);
+        contact["user_id"] = json!(user);
+    }
+    let mut contacts = json!([contact]);
+    if let Some(next) = becomes {
+        message["type"] = json!("system");
+        message["system"] = json!({"type": "user_changed_number", "body": "changed",
+            "wa_id": next});
+        contacts = json!([]);
+    } else {
+        message["type"] = json!("text");
+        message["text"] = json!({"body": format!("text {second}")});
+    }
+    json!({"entry": [{"id": "1", "changes": [{"field": "messages", "value": {
+        "metadata": {"phone_number_id": NUMBER_A}, "contacts": contacts,
+        "messages": [message]}}]}]})
+}
+
+/// Of each contact: its phones, the bodies of its messages, and where an answer goes.
+fn threads(state: &Value) -> Vec<(Vec<String>, Vec<String>, String)> {
+    let text = |it: &Value| it.as_str().unwrap().to_owned();
+    let list = |it: &Value| it.as_array().cloned().unwrap_or_default();
+    list(&state["contacts"])
+        .iter()
+        .map(|contact| {
+            let identities = list(&contact["identities"]);
+            let phones = identities.iter().filter(|it| it["kind"] == "phone");
+            let thread = &list(&contact["conversations"])[0];
+            let messages = list(&thread["messages"]);
+            (
+                phones.map(|it| text(&it["key"])).collect(),
+                messages.iter().map(|it| text(&it["body"])).collect(),
+                text(&thread["remote_jid"]),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_changed_number_is_the_same_contact_and_thread_in_every_order() {
+    let told = [
+        from(MARIA, None, 1, None),
+        from(MARIA, None, 5, Some(MARIAS_NEXT)),
+        from(MARIAS_NEXT, None, 9, None),
+    ];
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let deliveries = order.map(|place| told[place].clone());
+        let (a, _) = outcome(&deliveries, 1, 1).await;
+        let phones = [MARIA, MARIAS_NEXT].map(|it| format!("+{it}")).to_vec();
+        let bodies = ["text 1", "changed", "text 9"].map(str::to_owned).to_vec();
+        let expected = [(phones, bodies, MARIAS_NEXT.to_owned())];
+        assert_eq!(threads(&a), expected, "{order:?}");
+        assert_eq!(a["contacts"][0]["phone"], format!("+{MARIAS_NEXT}"));
+    }
+}
+
+#[tokio::test]
+async fn a_former_number_that_somebody_else_took_is_theirs_from_then_on_and_no_earlier() {
+    for stranger in [None, Some("BR.7")] {
+        let told = [
+            from(MARIA, None, 1, None),
+            from(MARIA, None, 3, None),
+            from(MARIA, None, 5, Some(MARIAS_NEXT)),
+            from(MARIAS_NEXT, None, 9, None),
+            from(MARIA, stranger, 20, None),
+            from(MARIA, None, 21, None),
+        ];
+        let (a, _) = ends_in_one_state(&told, 8).await;
+        let of = |phone: &str, bodies: &[&str]| {
+            let bodies = bodies.iter().map(ToString::to_string).collect();
+            (vec![format!("+{phone}")], bodies, phone.to_owned())
+        };
+        let mut found = threads(&a);
+        found.sort();
+        let expected = [
+            of(MARIA, &["text 20", "text 21"]),
+            of(MARIAS_NEXT, &["text 1", "text 3", "changed", "text 9"]),
+        ];
+        assert_eq!(found, expected, "{stranger:?}");
     }
 }
 

@@ -10,16 +10,25 @@
 //!
 //! # Who is one person, by the evidence
 //!
-//! Identities are ranked: WhatsApp user id, WhatsApp hidden id (LID), phone, e-mail. Each joins at
-//! most one that is stronger, and whoever is joined is one person:
+//! Identities are ranked: WhatsApp user id, WhatsApp hidden id (LID), phone, e-mail. A user id stays
+//! with a person for good; a number is had for a time.
 //!
-//! 1. The stronger identities proven with a phone are put in the order of their latest proof, and
-//!    cut wherever one would be the second of its kind: there the number changed hands. The phone
-//!    joins the strongest of the last stretch, its present holder. An e-mail likewise.
-//! 2. A hidden id joins the user id it was proven with; failing that, the user id of its own
+//! 1. What is proven with a phone is put in the order of its latest proof, and cut into stretches,
+//!    one for each holder: wherever a user id or hidden id would be the second of its kind, before
+//!    a change *to* this number ([`Claim::moved_to`]) and after a change *from* it. A stretch is
+//!    whose the strongest identity in it is. A phone belongs to its last holder. E-mails likewise.
+//! 2. Who told of a change of number is one person: the stretch of the former number that ends there
+//!    and the one of the next number that begins there. So are user ids that were exchanged.
+//! 3. A hidden id joins the user id it was proven with; failing that, the user id of its own
 //!    stretch on a phone: the same person on the other provider. The latest counts.
+//! 4. Who is known by nothing but a number that was given up is somebody else than who gave it up.
+//!    A number of which nobody speaks after that stays a former one of theirs.
 //!
-//! So a person has at most one user id: two strangers who had the same number are never made one.
+//! So a person has at most one user id, but for those of their former numbers: two strangers who
+//! had the same number are never made one.
+//!
+//! A message that names nothing but a number is of whoever had the number in its time. Evidence that
+//! comes late may show that that was somebody else: [`Resolution::handed_over`].
 //!
 //! # Which contact is that person
 //!
@@ -29,26 +38,29 @@
 //! are merged into it. Two curated contacts are never merged: the one with the stronger identity is
 //! used, the other keeps what it has and is reported as a possible duplicate. What a person of the
 //! clinic wrote into a contact leaves it only when messages once proved it there and now prove it
-//! somebody else's.
+//! somebody else's. Who changes number keeps the contact; the stranger who gets the former number
+//! gets a new one.
 //!
 //! # For who stores it
 //!
-//! One table of proofs, unique by (weak, strong), beside the table of identities, unique by key. In one
-//! transaction, with no other claim of the same clinic at work:
+//! One table of proofs, unique by (weak, strong), beside the table of identities, unique by key, each
+//! with the latest message that named it. In one transaction, with no other claim of the same clinic
+//! at work:
 //!
 //! ```text
 //! known = Known::default()
 //! while known.missing(&claim) is not empty:      // one round for almost every message, then two
 //!     known.add(missing, their contacts with all identities, the proofs that name them)
 //! resolution = resolve(&claim, &known)
-//! create contacts → keep proofs (the later wins) → move identities → merge contacts
+//! create contacts → keep proofs (the later wins) → move identities → merge contacts → hand over
 //! ```
 //!
 //! Not covered: a user id is of one business portfolio, so a clinic whose channels belong to two
-//! portfolios sees one person as two, to be merged by hand. A message that proves only a phone goes
-//! to the present holder of the phone, even if an earlier holder wrote it and it came late.
+//! portfolios sees one person as two, to be merged by hand. Who had a number before somebody changed
+//! to it, and is known by nothing else, cannot be told from them: no identity is left to know them by.
 
 mod evidence;
+mod people;
 mod placement;
 #[cfg(test)]
 mod tests;
@@ -63,7 +75,8 @@ use crate::ids::ContactId;
 use crate::phone::Phone;
 use crate::sensitive::redacted_debug;
 use evidence::Evidence;
-use placement::Placement;
+use people::People;
+use placement::{Placement, Views};
 
 /// The kinds of identities, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,6 +243,8 @@ pub struct SeenAt {
 pub struct Claim {
     // Never empty, the strongest first.
     identities: Vec<Identity>,
+    // What the person has instead from now on.
+    successors: Vec<Identity>,
     keys: BTreeSet<IdentityKey>,
     strongest: IdentityKey,
     seen: SeenAt,
@@ -260,10 +275,36 @@ impl Claim {
         let strongest = identities.first().ok_or(ClaimError::Empty)?.key();
         Ok(Self {
             identities,
+            successors: Vec::new(),
             keys,
             strongest,
             seen,
         })
+    }
+
+    /// The same person has these identities from now on, each instead of the one of its kind: a
+    /// changed number. At most one of each kind.
+    pub fn moved_to(mut self, mut successors: Vec<Identity>) -> Result<Self, ClaimError> {
+        successors.sort_by_key(Identity::kind);
+        if successors
+            .windows(2)
+            .any(|pair| pair[0].kind() == pair[1].kind())
+        {
+            return Err(ClaimError::TwoOfAKind);
+        }
+        self.keys.extend(successors.iter().map(Identity::key));
+        self.successors = successors;
+        Ok(self)
+    }
+
+    /// All keys it names, the strongest first.
+    pub const fn keys(&self) -> &BTreeSet<IdentityKey> {
+        &self.keys
+    }
+
+    /// The one that says the most of who it is.
+    pub const fn strongest(&self) -> &IdentityKey {
+        &self.strongest
     }
 
     /// Its identities, the strongest first.
@@ -275,6 +316,7 @@ impl Claim {
     pub fn identity(&self, key: &IdentityKey) -> Option<&Identity> {
         self.identities
             .iter()
+            .chain(&self.successors)
             .find(|identity| identity.key() == *key)
     }
 
@@ -285,25 +327,38 @@ impl Claim {
 
     /// Every pair it proves.
     fn proofs(&self) -> impl Iterator<Item = Proof> {
-        let keys: Vec<_> = self.keys.iter().collect();
-        let pairs = keys.iter().enumerate().flat_map(|(place, strong)| {
-            keys.iter().skip(place + 1).map(|weak| Proof {
-                weak: (*weak).clone(),
-                strong: (*strong).clone(),
-                seen: self.seen.clone(),
-            })
-        });
-        pairs.collect::<Vec<_>>().into_iter()
+        let of = |identities: &[Identity]| -> Vec<IdentityKey> {
+            identities.iter().map(Identity::key).collect()
+        };
+        let (now, next) = (of(&self.identities), of(&self.successors));
+        let mut pairs = Vec::new();
+        for side in [&now, &next] {
+            for (place, strong) in side.iter().enumerate() {
+                pairs.extend(side.iter().skip(place + 1).map(|weak| (weak, strong)));
+            }
+        }
+        for new in &next {
+            let former = now.iter().find(|old| old.kind == new.kind);
+            pairs.extend(former.filter(|old| *old != new).map(|old| (old, new)));
+        }
+        let proof = |(weak, strong): (&IdentityKey, &IdentityKey)| Proof {
+            weak: weak.clone(),
+            strong: strong.clone(),
+            seen: self.seen.clone(),
+        };
+        pairs.into_iter().map(proof).collect::<Vec<_>>().into_iter()
     }
 }
 
 /// The latest instant at which two identities were proven to be of one person. Stored, unique by
 /// its two keys; of two instants the later stays.
+///
+/// Two of one kind say that the second took the place of the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    /// The weaker identity.
+    /// The weaker identity, or the former one.
     pub weak: IdentityKey,
-    /// The stronger one.
+    /// The stronger one, or the one that took its place.
     pub strong: IdentityKey,
     /// The latest message that proved it.
     pub seen: SeenAt,
@@ -316,8 +371,8 @@ pub struct Candidate {
     pub id: ContactId,
     /// Whether a person of the clinic created or changed it, rather than a message alone.
     pub curated: bool,
-    /// All its identities.
-    pub identities: BTreeSet<IdentityKey>,
+    /// All its identities, each with the latest message that named it.
+    pub identities: BTreeMap<IdentityKey, Option<SeenAt>>,
 }
 
 /// What the store knows around a claim. Complete when [`Known::missing`] is empty.
@@ -348,6 +403,11 @@ impl Known {
     ) {
         self.asked.extend(asked);
         for contact in contacts {
+            for (key, seen) in &contact.identities {
+                if let Some(seen) = seen {
+                    self.evidence.name(key, seen);
+                }
+            }
             self.contacts.insert(contact.id, contact);
         }
         for proof in proofs {
@@ -355,11 +415,22 @@ impl Known {
         }
     }
 
-    fn mentioned(&self, claim: &Claim) -> BTreeSet<IdentityKey> {
+    /// A claim that took effect already, though the store does not tell of it yet.
+    pub fn add_claim(&mut self, claim: &Claim) {
+        for key in &claim.keys {
+            self.evidence.name(key, &claim.seen);
+        }
+        for proof in claim.proofs() {
+            self.evidence.add(&proof);
+        }
+    }
+
+    /// All identities that play a part, known or not.
+    pub fn mentioned(&self, claim: &Claim) -> BTreeSet<IdentityKey> {
         let held = self
             .contacts
             .values()
-            .flat_map(|contact| &contact.identities);
+            .flat_map(|contact| contact.identities.keys());
         let mentioned = held.chain(self.evidence.identities()).chain(&claim.keys);
         mentioned.cloned().collect()
     }
@@ -403,11 +474,37 @@ pub struct Merge {
     pub into: ContactId,
 }
 
+/// An identity whose messages are other contacts' than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOver {
+    /// By which the messages name somebody.
+    pub identity: IdentityKey,
+    /// Where the messages are once the merges are made.
+    pub from: BTreeSet<ContactId>,
+    /// Whose they are: who had the identity and until when, the first holder first. The last has
+    /// it now.
+    pub holders: Vec<(Option<SeenAt>, Owner)>,
+}
+
+/// Whose a message of that instant is, by the history of the identity that names them.
+pub fn holder_at<T: Copy>(holders: &[(Option<SeenAt>, T)], seen: &SeenAt) -> Option<T> {
+    let covers = |(until, _): &&(Option<SeenAt>, T)| until.as_ref().is_none_or(|it| seen <= it);
+    holders.iter().find(covers).map(|(_, holder)| *holder)
+}
+
 /// What a claim comes to. To be carried out in the order of the fields; all may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
     /// Whose the message is.
     pub contact: Owner,
+    /// The identity by which that is known: the claim's strongest, or for a number of former
+    /// times one of who had it then. The contact holds it once the moves are made.
+    pub known_by: IdentityKey,
+    /// Whose other messages are that name nothing stronger than this one does: see [`holder_at`].
+    /// One entry for each holder of the claim's strongest identity, though some be one contact.
+    pub history: Vec<(Option<SeenAt>, Owner)>,
+    /// Who holds the identities that the claim names.
+    pub holders: BTreeSet<Owner>,
     /// Contacts to make.
     pub create: Vec<NewContact>,
     /// Proofs that are new or later than the known ones.
@@ -417,6 +514,8 @@ pub struct Resolution {
     pub moves: Vec<Move>,
     /// Contacts whose identities have all gone to another: what else they have follows.
     pub merges: Vec<Merge>,
+    /// Identities whose messages go to other contacts, after the merges.
+    pub handed_over: Vec<HandOver>,
     /// Other contacts that hold identities of the same person and were not merged, because somebody
     /// of the clinic made them so: for somebody of the clinic to decide.
     pub possible_duplicates: Vec<ContactId>,
@@ -428,18 +527,33 @@ pub struct Resolution {
 /// `known` must be complete ([`Known::missing`] empty); what is absent counts as unknown.
 pub fn resolve(claim: &Claim, known: &Known) -> Resolution {
     let mut evidence = known.evidence.clone();
-    let proofs = claim.proofs().filter(|proof| evidence.add(proof)).collect();
-    let mut people: BTreeMap<IdentityKey, BTreeSet<IdentityKey>> = BTreeMap::new();
-    for key in known.mentioned(claim) {
-        people.entry(evidence.root(&key)).or_default().insert(key);
+    for key in &claim.keys {
+        evidence.name(key, &claim.seen);
     }
-    let own = people
-        .remove_entry(&evidence.root(&claim.strongest))
+    let proofs = claim.proofs().filter(|proof| evidence.add(proof)).collect();
+    let (before, people) = (People::of(&known.evidence), People::of(&evidence));
+    let views = Views {
+        claim,
+        evidence: &evidence,
+        before: &before,
+        people: &people,
+    };
+    let mut others: BTreeMap<IdentityKey, BTreeSet<IdentityKey>> = BTreeMap::new();
+    for key in known.mentioned(claim) {
+        let root = people.root(&key).clone();
+        others.entry(root).or_default().insert(key);
+    }
+    let root = people.root_at(&claim.strongest, &claim.seen);
+    let own = others
+        .remove_entry(root)
         .unwrap_or_else(|| (claim.strongest.clone(), claim.keys.clone()));
 
-    let before = Placement::of(known);
-    let mut after = before.clone();
+    let placed = Placement::of(known);
+    let mut settled = placed.clone();
     // The claim's own person first: theirs is the first contact to be made.
-    after.settle(&own, &people, &evidence);
-    after.resolution(&before, claim, &own, proofs)
+    settled.settle(&own, &others, &views);
+    Resolution {
+        proofs,
+        ..settled.resolution(&placed, &own, &views)
+    }
 }

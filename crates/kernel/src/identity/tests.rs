@@ -14,6 +14,9 @@ use super::*;
 struct Store {
     contacts: BTreeMap<ContactId, (bool, BTreeSet<IdentityKey>)>,
     proofs: BTreeMap<(IdentityKey, IdentityKey), SeenAt>,
+    named: BTreeMap<IdentityKey, SeenAt>,
+    /// Each message by its strongest identity and its instant, and whose it is.
+    messages: BTreeMap<(IdentityKey, SeenAt), ContactId>,
     made: u128,
 }
 
@@ -30,7 +33,10 @@ impl Store {
             .map(|(id, (curated, identities))| Candidate {
                 id: *id,
                 curated: *curated,
-                identities: identities.clone(),
+                identities: identities
+                    .iter()
+                    .map(|key| (key.clone(), self.named.get(key).cloned()))
+                    .collect(),
             })
             .collect()
     }
@@ -117,6 +123,33 @@ impl Store {
             let (curated, left) = self.contacts.remove(&merge.from).unwrap();
             assert!(!curated && left.is_empty());
             assert!(self.contacts.contains_key(&merge.into));
+            let followers = self.messages.values_mut();
+            followers
+                .filter(|whose| **whose == merge.from)
+                .for_each(|whose| *whose = merge.into);
+        }
+        for hand_over in &resolution.handed_over {
+            for ((key, seen), whose) in &mut self.messages {
+                if *key == hand_over.identity {
+                    assert!(hand_over.from.contains(whose));
+                    *whose = owner(holder_at(&hand_over.holders, seen).unwrap());
+                }
+            }
+        }
+        for key in &claim.keys {
+            let named = self.named.entry(key.clone()).or_insert(claim.seen.clone());
+            *named = claim.seen.clone().max(named.clone());
+        }
+        let contact = owner(resolution.contact);
+        assert!(self.contacts[&contact].1.contains(&resolution.known_by));
+        let by_history = holder_at(&resolution.history, &claim.seen).map(owner);
+        assert_eq!(by_history, Some(contact));
+        let message = (claim.strongest.clone(), claim.seen.clone());
+        self.messages.insert(message, contact);
+        // Whoever looks at a message by itself comes to the same.
+        let held = resolution.holders.iter().map(|it| owner(*it));
+        for holder in held {
+            assert!(!self.contacts[&holder].1.is_disjoint(&claim.keys));
         }
         // Each identity has one owner, and nobody made from messages is left without any.
         let held: Vec<_> = self.contacts.values().flat_map(|(_, held)| held).collect();
@@ -126,7 +159,15 @@ impl Store {
                 .values()
                 .all(|(curated, held)| *curated || !held.is_empty())
         );
-        (owner(resolution.contact), resolution)
+        (contact, resolution)
+    }
+
+    /// Each message and the identities of whom it belongs to.
+    fn whose(&self) -> BTreeMap<(IdentityKey, SeenAt), String> {
+        let messages = self.messages.iter();
+        messages
+            .map(|(message, whose)| (message.clone(), self.of(*whose)))
+            .collect()
     }
 
     fn work(&mut self, contact: ContactId, desk: Desk) {
@@ -142,7 +183,11 @@ impl Store {
                 phone
             }
             Desk::MergeWithTheNext => match others().next().map(|(id, _)| *id) {
-                Some(other) => self.contacts.remove(&other).unwrap().1,
+                Some(other) => {
+                    let theirs = self.messages.values_mut().filter(|it| **it == other);
+                    theirs.for_each(|whose| *whose = contact);
+                    self.contacts.remove(&other).unwrap().1
+                }
                 None => return,
             },
         };
@@ -181,13 +226,23 @@ fn names(held: &BTreeSet<IdentityKey>) -> String {
         .join(" ")
 }
 
-/// `"U0 P1"` at a second.
+/// `"U0 P1"` at a second; `"P0 > P1"`: who has the one has the other instead from now on.
 fn claim(names: &str, second: i64) -> Claim {
     let seen = SeenAt {
         at: DateTime::from_timestamp(second, 0).unwrap(),
         order_key: format!("wamid.{second}"),
     };
-    Claim::new(names.split(' ').map(identity).collect(), seen).unwrap()
+    let (names, successors) = names.split_once(" > ").unwrap_or((names, ""));
+    let all = |names: &str| {
+        names
+            .split(' ')
+            .filter(|it| !it.is_empty())
+            .map(identity)
+            .collect()
+    };
+    Claim::new(all(names), seen)
+        .and_then(|claim| claim.moved_to(all(successors)))
+        .unwrap()
 }
 
 fn keys(names: &str) -> BTreeSet<IdentityKey> {
@@ -298,6 +353,61 @@ fn claims_come_to_the_same_people_in_every_order() {
             &[("U0 E0", 1), ("U1 E0", 2)],
             &["U0", "U1 E0"],
         ),
+        (
+            "a number that was changed for another",
+            &[("P0", 1), ("P0 > P1", 5), ("P1", 6)],
+            &["P0 P1"],
+        ),
+        (
+            "and the user id with it",
+            &[("U0 P0", 1), ("P0 > P1", 5), ("U1 P1", 6)],
+            &["U0 U1 P0 P1"],
+        ),
+        (
+            "and a stranger gets the former number",
+            &[("U0 P0", 1), ("P0 > P1", 5), ("U1 P1", 6), ("U2 P0", 9)],
+            &["U0 U1 P1", "U2 P0"],
+        ),
+        (
+            "a number was somebody else's before it was changed to",
+            &[("U2 P1", 1), ("U0 P0", 2), ("P0 > P1", 5), ("U1 P1", 6)],
+            &["U0 U1 P0 P1", "U2"],
+        ),
+        (
+            "a user id stays when the number changes",
+            &[("U0 P0", 1), ("U0 P0 > P1", 5), ("U0 P1", 6)],
+            &["U0 P0 P1"],
+        ),
+        (
+            "and back to the former number",
+            &[("P0", 1), ("P0 > P1", 5), ("P1 > P0", 6)],
+            &["P0 P1"],
+        ),
+        (
+            "and a stranger gets the former number, known by nothing else",
+            &[("P0", 1), ("P0 > P1", 5), ("P1", 6), ("P0", 9)],
+            &["P0", "P1"],
+        ),
+        (
+            "and that stranger changes it too",
+            &[("P0 > P1", 5), ("P0", 9), ("P0 > P2", 12)],
+            &["P0 P2", "P1"],
+        ),
+        (
+            "two changes in a row",
+            &[("U0 P0", 1), ("P0 > P1", 5), ("P1 > P2", 8), ("U1 P2", 9)],
+            &["U0 U1 P0 P1 P2"],
+        ),
+        (
+            "told again on another channel",
+            &[("U0 P0", 1), ("P0 > P1", 5), ("P0 > P1", 6), ("U1 P1", 7)],
+            &["U0 U1 P0 P1"],
+        ),
+        (
+            "a user id that was exchanged",
+            &[("U0 P0", 1), ("U0 > U1", 5), ("U1", 6)],
+            &["U0 U1 P0"],
+        ),
     ] {
         let expected: People = people.iter().map(ToString::to_string).collect();
         assert_eq!(people_of(claims), expected, "{scene}");
@@ -319,6 +429,56 @@ fn a_message_goes_to_its_strongest_identity() {
     // Late, from the time when the number was Ana's.
     assert_eq!(store.apply(&claim("U0 P0", 2)).0, ana);
     assert_eq!(store.apply(&claim("P0", 6)).0, bea);
+}
+
+#[test]
+fn messages_of_a_number_are_of_who_had_it_in_their_time() {
+    let claims = [
+        claim("P0", 1),
+        claim("P0", 2),
+        claim("P0 > P1", 5),
+        claim("P1", 6),
+        claim("P0", 9),
+        claim("U2 P0", 12),
+        claim("P0", 13),
+    ];
+    for turn in 0..claims.len() {
+        let mut claims = claims.to_vec();
+        claims.rotate_left(turn);
+        for claims in [claims.clone(), claims.into_iter().rev().collect()] {
+            let store = run(&claims);
+            let whose: Vec<String> = store.whose().into_values().collect();
+            // In the order of user ids, then of numbers, then of instants.
+            let stranger = "U2 P0";
+            let expected = [stranger, "P1", "P1", "P1", stranger, stranger, "P1"];
+            assert_eq!(whose, expected, "begun with {turn}");
+        }
+    }
+}
+
+#[test]
+fn a_contact_stays_with_who_changed_the_number_when_a_stranger_gets_the_former_one() {
+    for curated in [false, true] {
+        let mut store = Store::default();
+        let (maria, _) = store.apply(&claim("P0", 1));
+        store.contacts.get_mut(&maria).unwrap().0 = curated;
+        assert_eq!(store.apply(&claim("P0 > P1", 5)).0, maria);
+        let (stranger, resolution) = store.apply(&claim("P0", 9));
+        assert_ne!(maria, stranger);
+        assert_eq!(resolution.possible_duplicates, []);
+        assert_eq!(
+            (store.of(maria), store.of(stranger)),
+            ("P1".into(), "P0".into())
+        );
+        // Late, from the time when the number was Maria's.
+        assert_eq!(store.apply(&claim("P0", 3)).0, maria);
+        // Whoever merges them by hand is not contradicted afterwards.
+        store.work(maria, Desk::MergeWithTheNext);
+        for late in [claim("P0", 10), claim("P1", 11), claim("P0 > P1", 5)] {
+            let (used, resolution) = store.apply(&late);
+            assert_eq!((used, resolution.moves), (maria, vec![]));
+        }
+    }
 }
 
 #[test]
@@ -495,9 +655,29 @@ fn any_claim() -> impl Strategy<Value = Claim> {
     })
 }
 
+/// A claim, or somebody who tells of another number.
+fn any_claim_or_change() -> impl Strategy<Value = Claim> {
+    let change = (prop::array::uniform4(0..3_u8), any::<[bool; 2]>(), 0..8_i64).prop_map(
+        |([user, from, to, next], [by_user, to_user], second)| {
+            let before = if by_user {
+                format!("U{user} P{from}")
+            } else {
+                format!("P{from}")
+            };
+            let after = if to_user {
+                format!("U{next} P{to}")
+            } else {
+                format!("P{to}")
+            };
+            claim(&format!("{before} > {after}"), second)
+        },
+    );
+    prop_oneof![4 => any_claim(), 1 => change]
+}
+
 /// Claims, and the same in another order, some of them twice.
 fn shuffled() -> impl Strategy<Value = (Vec<Claim>, Vec<Claim>)> {
-    prop::collection::vec(any_claim(), 1..14).prop_flat_map(|claims| {
+    prop::collection::vec(any_claim_or_change(), 1..14).prop_flat_map(|claims| {
         let again = subsequence(claims.clone(), 0..=claims.len());
         let doubled = again.prop_map({
             let claims = claims.clone();
@@ -540,6 +720,7 @@ proptest! {
     fn people_do_not_depend_on_the_order_of_claims_nor_on_duplicates((claims, others) in shuffled()) {
         let (one, other) = (run(&claims), run(&others));
         prop_assert_eq!(one.people(), other.people());
+        prop_assert_eq!(one.whose(), other.whose());
         prop_assert_eq!(one.proofs, other.proofs);
     }
 
@@ -569,7 +750,7 @@ proptest! {
     }
 
     #[test]
-    fn a_claim_that_comes_again_changes_nothing(claims in prop::collection::vec((any_claim(), any_desk()), 1..14)) {
+    fn a_claim_that_comes_again_changes_nothing(claims in prop::collection::vec((any_claim_or_change(), any_desk()), 1..14)) {
         let mut store = Store::default();
         for (claim, desk) in &claims {
             let (used, _) = store.apply(claim);
@@ -581,7 +762,7 @@ proptest! {
     }
 
     #[test]
-    fn what_surrounds_a_claim_is_all_that_matters(claims in prop::collection::vec(any_claim(), 1..14)) {
+    fn what_surrounds_a_claim_is_all_that_matters(claims in prop::collection::vec(any_claim_or_change(), 1..14)) {
         let mut store = Store::default();
         for claim in &claims {
             prop_assert_eq!(resolve(claim, &store.known(claim)), resolve(claim, &store.everything()));

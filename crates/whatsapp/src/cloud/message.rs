@@ -120,7 +120,7 @@ pub(super) fn decode(
     let target = (kind == MessageKind::Reaction)
         .then(|| id(message.get("reaction").and_then(|it| it.get("message_id"))))
         .flatten();
-    let decoded = Box::new(InboundMessage {
+    let mut decoded = Box::new(InboundMessage {
         from_me,
         remote: remote.clone(),
         kind,
@@ -141,6 +141,8 @@ pub(super) fn decode(
         && kind == MessageKind::System
         && let Some(after) = moved_to(message, &remote)
     {
+        // An answer goes to the new number.
+        decoded.remote.jid.clone_from(&after.jid);
         let change = NumberChange {
             before: remote,
             after,

@@ -1,22 +1,21 @@
 //! Whose a person's facts are: the matcher's resolution, carried out, and what contacts show of
 //! their identities.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use conversations::events;
-use kernel::identity::{
-    Candidate, Claim, IdentityKey, IdentityKind, Known, Owner, Proof, Resolution, SeenAt, resolve,
-};
+use kernel::identity::{IdentityKey, IdentityKind, Owner, Proof, Resolution, SeenAt, resolve};
 use kernel::phone::Phone;
 use kernel::text::name_key;
-use kernel::{AuditEntry, ContactId, Resource, StoreError, TypedId as _};
+use kernel::{AuditEntry, ContactId, Resource, StoreError, TypedId};
 use uuid::Uuid;
 
+use super::around::{Claims, HolderRow, ProofRow};
 use super::people::Person;
-use super::rows::{ContactStateRow, IdentityState, identity_key};
+use super::rows::{ContactStateRow, IdentityState};
 use super::statements::{
-    FindHolders, FindProofs, InsertContact, InsertIdentities, LockContacts, MergeContact,
-    MoveIdentity, PutName, PutProof, UpdateContact, UpdateIdentity,
+    InsertContact, InsertIdentities, LockContacts, MergeContact, MoveIdentity, PutName, PutProof,
+    UpdateContact, UpdateIdentity,
 };
 use super::{Apply, Stopped, locks};
 use crate::contacts::statements::{DropOtherTokens, InsertTokens};
@@ -27,10 +26,18 @@ const NEW_RANK: i16 = 1000;
 const NAMELESS: &str = "WhatsApp";
 
 /// What became of one person's identities.
-#[derive(Default)]
 pub(super) struct Resolved {
     /// Whose the facts are.
     pub(super) contact: Uuid,
+    /// The identity by which that is known: the contact holds it. `None` where the lock of
+    /// structures says so.
+    pub(super) known_by: Option<IdentityKey>,
+    /// Whose other facts are by the same number, if it had several holders one after the other.
+    pub(super) history: Vec<(Option<SeenAt>, Uuid)>,
+    /// Who holds what the claim names.
+    pub(super) holders: BTreeSet<Uuid>,
+    /// Whether somebody is, or was once, somebody else than before.
+    pub(super) changed_people: bool,
     /// Contacts that came to be.
     pub(super) created: BTreeSet<Uuid>,
     /// Contacts that went into another, each with that one.
@@ -39,118 +46,87 @@ pub(super) struct Resolved {
     pub(super) touched: BTreeSet<Uuid>,
     /// Identities that have another holder now.
     pub(super) moved: BTreeSet<IdentityKey>,
+    /// Contacts whose messages are others than before.
+    pub(super) regrouped: BTreeSet<Uuid>,
     /// Proofs to keep.
     pub(super) proofs: Vec<Proof>,
 }
 
-/// A contact, whether it is curated, and one of its identities.
-pub(super) type HolderRow = (Uuid, bool, String, String);
-/// The weak and the strong identity, the instant and the message that proved it.
-pub(super) type ProofRow = (
-    String,
-    String,
-    String,
-    String,
-    chrono::DateTime<chrono::Utc>,
-    String,
-);
+impl Resolved {
+    fn of(resolution: &Resolution, owner: impl Fn(Owner) -> Option<Uuid>) -> Result<Self, Stopped> {
+        let history = resolution.history.iter();
+        let history = history
+            .map(|(until, holder)| Some((until.clone(), owner(*holder)?)))
+            .collect::<Option<_>>();
+        let holders = resolution.holders.iter().map(|it| owner(*it));
+        Ok(Self {
+            contact: owner(resolution.contact).ok_or(Stopped::Restart)?,
+            known_by: Some(resolution.known_by.clone()),
+            history: history.ok_or(Stopped::Restart)?,
+            holders: holders.collect::<Option<_>>().ok_or(Stopped::Restart)?,
+            changed_people: false,
+            created: BTreeSet::new(),
+            merged: Vec::new(),
+            touched: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            regrouped: BTreeSet::new(),
+            proofs: resolution.proofs.clone(),
+        })
+    }
 
-fn columns(keys: &[IdentityKey]) -> (Vec<&'static str>, Vec<String>) {
-    let kinds = keys.iter().map(|key| key.kind.as_str()).collect();
-    (kinds, keys.iter().map(|key| key.key.clone()).collect())
-}
-
-/// The two look-ups around some identities.
-pub(super) fn look_up(keys: &[IdentityKey]) -> (FindHolders, FindProofs) {
-    let (kinds, texts) = columns(keys);
-    let holders = FindHolders {
-        kinds: kinds.clone(),
-        keys: texts.clone(),
-    };
-    (holders, FindProofs { kinds, keys: texts })
-}
-
-/// What is known around a claim, and whether that is anything at all.
-struct Around {
-    known: Known,
-    is_empty: bool,
-}
-
-impl Around {
-    fn new() -> Self {
+    /// Facts of a contact that had the number in their time.
+    pub(super) fn of_holder(contact: Uuid) -> Self {
         Self {
-            known: Known::default(),
-            is_empty: true,
+            contact,
+            known_by: None,
+            history: Vec::new(),
+            holders: BTreeSet::new(),
+            changed_people: false,
+            created: BTreeSet::new(),
+            merged: Vec::new(),
+            touched: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            regrouped: BTreeSet::new(),
+            proofs: Vec::new(),
         }
     }
 
-    fn add(
-        &mut self,
-        asked: Vec<IdentityKey>,
-        holders: Vec<HolderRow>,
-        proofs: Vec<ProofRow>,
-    ) -> Result<(), StoreError> {
-        self.is_empty &= holders.is_empty() && proofs.is_empty();
-        let mut candidates: BTreeMap<Uuid, Candidate> = BTreeMap::new();
-        for (id, curated, kind, key) in holders {
-            let candidate = candidates.entry(id).or_insert_with(|| Candidate {
-                id: id.into(),
-                curated,
-                identities: BTreeSet::new(),
-            });
-            candidate.identities.insert(identity_key(&kind, key)?);
-        }
-        // The look-up went on to all identities of whoever it found.
-        let mut asked: BTreeSet<IdentityKey> = asked.into_iter().collect();
-        for candidate in candidates.values() {
-            asked.extend(candidate.identities.iter().cloned());
-        }
-        let proofs = proofs
-            .into_iter()
-            .map(
-                |(weak_kind, weak_key, strong_kind, strong_key, at, order_key)| {
-                    Ok(Proof {
-                        weak: identity_key(&weak_kind, weak_key)?,
-                        strong: identity_key(&strong_kind, strong_key)?,
-                        seen: SeenAt { at, order_key },
-                    })
-                },
-            )
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        self.known.add(
-            asked.into_iter().collect(),
-            candidates.into_values(),
-            proofs,
-        );
-        Ok(())
+    /// The same, looked at again once all is done that the change brings.
+    pub(super) fn again(&mut self, now: Self) {
+        self.contact = now.contact;
+        self.known_by = now.known_by;
+        self.history = now.history;
+        self.holders = now.holders;
+        self.created.extend(now.created);
+        self.merged.extend(now.merged);
+        self.touched.extend(now.touched);
+        self.moved.extend(now.moved);
+        self.regrouped.extend(now.regrouped);
+        self.proofs.extend(now.proofs);
     }
-}
-
-/// Drops what the matcher would do for identities that somebody of the clinic took from their
-/// contact: messages do not bring those back unless they name them.
-fn resolve_named(claim: &Claim, known: &Known) -> Resolution {
-    let mut resolution = resolve(claim, known);
-    resolution
-        .moves
-        .retain(|it| it.from.is_some() || claim.identity(&it.identity).is_some());
-    resolution
 }
 
 fn changes_nobody(resolution: &Resolution) -> bool {
-    resolution.create.is_empty() && resolution.moves.is_empty() && resolution.merges.is_empty()
+    resolution.create.is_empty()
+        && resolution.moves.is_empty()
+        && resolution.merges.is_empty()
+        && resolution.handed_over.is_empty()
 }
 
 impl Apply<'_, '_> {
     /// Finds out whose the person's facts are, and makes it so. `first` is what the look-up of
-    /// the person's own identities found, where it was made already.
+    /// the person's own identities found, where it was made already; `others` are the claims of
+    /// this change that took effect before.
     pub(super) async fn resolve_person(
         &self,
         person: &Person<'_>,
+        others: &Claims<'_>,
         first: Option<(Vec<HolderRow>, Vec<ProofRow>)>,
     ) -> Result<Resolved, Stopped> {
-        let around = self.look_around(&person.claim, first).await?;
-        let resolution = resolve_named(&person.claim, &around.known);
-        if changes_nobody(&resolution) {
+        let around = self.look_around(&person.claim, others, first).await?;
+        let resolution = resolve(&person.claim, &around.known);
+        // A number that several people had: only the lock tells that it stays so.
+        if changes_nobody(&resolution) && resolution.history.len() < 2 {
             return unchanged(&resolution);
         }
         if around.is_empty {
@@ -159,33 +135,12 @@ impl Apply<'_, '_> {
             return self.carry_out(person, &resolution).await;
         }
         self.tx.execute(locks::of_structure(self.clinic)).await?;
-        let around = self.look_around(&person.claim, None).await?;
-        let resolution = resolve_named(&person.claim, &around.known);
+        let around = self.look_around(&person.claim, others, None).await?;
+        let resolution = resolve(&person.claim, &around.known);
         if changes_nobody(&resolution) {
             return unchanged(&resolution);
         }
         self.carry_out(person, &resolution).await
-    }
-
-    async fn look_around(
-        &self,
-        claim: &Claim,
-        first: Option<(Vec<HolderRow>, Vec<ProofRow>)>,
-    ) -> Result<Around, Stopped> {
-        let mut around = Around::new();
-        let mut missing = around.known.missing(claim);
-        if let Some((holders, proofs)) = first {
-            around.add(missing, holders, proofs)?;
-            missing = around.known.missing(claim);
-        }
-        while !missing.is_empty() {
-            let (holders, proofs) = look_up(&missing);
-            let (holders, proofs) =
-                futures_util::join!(self.tx.load(holders), self.tx.load(proofs));
-            around.add(missing, holders?, proofs?)?;
-            missing = around.known.missing(claim);
-        }
-        Ok(around)
     }
 
     /// Creates, moves and merges as the resolution says.
@@ -204,13 +159,10 @@ impl Apply<'_, '_> {
             Owner::Existing(id) => Some(id.as_uuid()),
             Owner::New(place) => created.get(place).copied(),
         };
-        let contact = owner(resolution.contact).ok_or(Stopped::Restart)?;
-        let mut resolved = Resolved {
-            contact,
-            created: created.iter().copied().collect(),
-            proofs: resolution.proofs.clone(),
-            ..Resolved::default()
-        };
+        let mut resolved = Resolved::of(resolution, owner)?;
+        resolved.changed_people = true;
+        let contact = resolved.contact;
+        resolved.created.extend(&created);
         let mut existing: BTreeSet<Uuid> = BTreeSet::new();
         for it in &resolution.moves {
             existing.extend(it.from.map(|id| id.as_uuid()));
@@ -220,6 +172,11 @@ impl Apply<'_, '_> {
         }
         for merge in &resolution.merges {
             existing.extend([merge.from.as_uuid(), merge.into.as_uuid()]);
+        }
+        for it in &resolution.handed_over {
+            existing.extend(it.from.iter().map(TypedId::as_uuid));
+            let holders = it.holders.iter().filter_map(|(_, owner)| owner.existing());
+            existing.extend(holders.map(|id| id.as_uuid()));
         }
         if !existing.is_empty() {
             let ids = existing.iter().copied().collect();
@@ -260,15 +217,6 @@ impl Apply<'_, '_> {
         let counts = self
             .tx
             .pipeline(|batch| {
-                for (to, from, identity) in &moves {
-                    batch.execute(MoveIdentity {
-                        to: *to,
-                        rank: NEW_RANK,
-                        kind: identity.kind.as_str(),
-                        key: &identity.key,
-                        from: *from,
-                    });
-                }
                 for (id, name) in created.iter().zip(&names) {
                     batch.execute(InsertContact {
                         clinic: self.clinic,
@@ -277,6 +225,15 @@ impl Apply<'_, '_> {
                         name_key: name_key(name),
                         at: self.at,
                         updated_at: self.at,
+                    });
+                }
+                for (to, from, identity) in &moves {
+                    batch.execute(MoveIdentity {
+                        to: *to,
+                        rank: NEW_RANK,
+                        kind: identity.kind.as_str(),
+                        key: &identity.key,
+                        from: *from,
                     });
                 }
                 if !contacts.is_empty() {
@@ -293,7 +250,8 @@ impl Apply<'_, '_> {
             })
             .await;
         let counts = counts.map_err(Stopped::from)?;
-        if counts.iter().take(moves.len()).any(|count| *count != 1) {
+        let moved = counts.iter().skip(created.len()).take(moves.len());
+        if moved.into_iter().any(|count| *count != 1) {
             return Err(Stopped::Restart);
         }
         for merge in &resolution.merges {
@@ -317,10 +275,14 @@ impl Apply<'_, '_> {
                 .emit(&events::contact_merged(self.tools, merge.from, merge.into));
             resolved.merged.push((from, into));
         }
-        for (to, from, identity) in moves {
-            if !resolved.merged.contains(&(from, to)) {
-                self.follow(identity, from, to).await?;
-            }
+        for it in &resolution.handed_over {
+            let holders = it.holders.iter();
+            let holders: Option<Vec<(Option<SeenAt>, Uuid)>> = holders
+                .map(|(until, holder)| Some((until.clone(), owner(*holder)?)))
+                .collect();
+            let holders = holders.ok_or(Stopped::Restart)?;
+            let regrouped = self.hand_over(&it.identity, &it.from, &holders).await?;
+            resolved.regrouped.extend(regrouped);
         }
         Ok(resolved)
     }
@@ -334,9 +296,9 @@ impl Apply<'_, '_> {
         people: &[(&Person<'_>, &Resolved)],
     ) -> Result<bool, StoreError> {
         let mut after = before.to_vec();
-        for (person, _) in people.iter().filter(|(_, it)| it.contact == state.id) {
+        for (person, _) in people {
             for identity in &mut after {
-                self.prove(identity, person, state.curated);
+                prove(identity, person, state.curated);
             }
         }
         place(&mut after, state.curated);
@@ -412,37 +374,25 @@ impl Apply<'_, '_> {
         Ok(true)
     }
 
-    /// Notes on one identity what a person's claim says of it.
-    fn prove(&self, identity: &mut IdentityState, person: &Person<'_>, curated: bool) {
-        let Some(named) = person.claim.identity(&identity.key) else {
+    /// Keeps the name that came with a person's strongest identity, if it is later than the one
+    /// that is known.
+    pub(super) fn keep_name(&self, person: &Person<'_>, identities: &[IdentityState]) {
+        let Some((seen, name)) = &person.name else {
             return;
         };
-        let seen = person.claim.seen();
-        if identity.proven.as_ref().is_none_or(|known| seen > known) {
-            identity.proven = Some(seen.clone());
-            // What a person wrote stays as they wrote it.
-            if !curated {
-                named.value().clone_into(&mut identity.value);
-            }
+        let known = identities
+            .iter()
+            .find(|it| it.key == person.strongest)
+            .and_then(|it| it.name.as_ref());
+        if known.is_some_and(|known| (&known.0, known.1.as_str()) >= (seen, name.as_str())) {
+            return;
         }
-        if identity.key == person.strongest
-            && let Some((seen, name)) = &person.name
-        {
-            let name = (seen.clone(), name.as_str().to_owned());
-            if identity.name.as_ref().is_none_or(|known| name > *known) {
-                self.keep_name(&person.strongest, seen, &name.1);
-                identity.name = Some(name);
-            }
-        }
-    }
-
-    fn keep_name(&self, key: &IdentityKey, seen: &SeenAt, name: &str) {
         self.tx.at_commit(|batch| {
             batch.execute(PutName {
                 clinic: self.clinic,
-                kind: key.kind.as_str(),
-                key: &key.key,
-                name,
+                kind: person.strongest.kind.as_str(),
+                key: &person.strongest.key,
+                name: name.as_str(),
                 at: seen.at,
                 order: &seen.order_key,
             });
@@ -466,16 +416,32 @@ impl Apply<'_, '_> {
     }
 }
 
+/// Notes on one identity what a person's claim says of it.
+fn prove(identity: &mut IdentityState, person: &Person<'_>, curated: bool) {
+    let Some(named) = person.claim.identity(&identity.key) else {
+        return;
+    };
+    let seen = person.claim.seen();
+    if identity.proven.as_ref().is_none_or(|known| seen > known) {
+        identity.proven = Some(seen.clone());
+        // What a person wrote stays as they wrote it.
+        if !curated {
+            named.value().clone_into(&mut identity.value);
+        }
+    }
+    if identity.key == person.strongest
+        && let Some((seen, name)) = &person.name
+    {
+        let name = (seen.clone(), name.as_str().to_owned());
+        if identity.name.as_ref().is_none_or(|known| name > *known) {
+            identity.name = Some(name);
+        }
+    }
+}
+
 /// A resolution that moves nobody.
 fn unchanged(resolution: &Resolution) -> Result<Resolved, Stopped> {
-    let Owner::Existing(contact) = resolution.contact else {
-        return Err(Stopped::Restart);
-    };
-    Ok(Resolved {
-        contact: contact.as_uuid(),
-        proofs: resolution.proofs.clone(),
-        ..Resolved::default()
-    })
+    Resolved::of(resolution, |it| it.existing().map(|id| id.as_uuid()))
 }
 
 /// Puts the identities of each kind in order. Of a contact that messages made, the one that was

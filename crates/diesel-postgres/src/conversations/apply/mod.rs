@@ -13,6 +13,7 @@
 //!
 //! Whoever finds that somebody else moved a contact meanwhile begins again.
 
+mod around;
 mod contacts;
 mod facts;
 mod locks;
@@ -37,7 +38,8 @@ use kernel::{
 use uuid::Uuid;
 
 use crate::{Database, QueryName, StoreErrorExt as _, Tx, jobs, query_name};
-use contacts::{HolderRow, ProofRow, Resolved, look_up};
+use around::{Claims, HolderRow, ProofRow, look_up};
+use contacts::Resolved;
 use facts::Facts;
 use people::Person;
 use rows::{
@@ -202,39 +204,69 @@ impl Apply<'_, '_> {
         ended?;
         let mut found = Some((holders?, proofs?));
 
-        let mut resolved = Vec::with_capacity(people.len());
-        for person in &people {
-            resolved.push(self.resolve_person(person, found.take()).await?);
+        let resolved = self.resolve_people(&people, found.take()).await?;
+        let mut by_contact: Vec<(Person<'_>, Resolved)> = Vec::with_capacity(people.len());
+        for (person, it) in people.into_iter().zip(resolved) {
+            if it.history.len() < 2 {
+                by_contact.push((person, it));
+                continue;
+            }
+            let mut of_claim = Some(it);
+            let history = of_claim
+                .as_ref()
+                .map_or_else(Vec::new, |it| it.history.clone());
+            for (contact, theirs) in person.by_holder(&history) {
+                let it = of_claim.take();
+                let it = it.unwrap_or_else(|| Resolved::of_holder(contact));
+                by_contact.push((theirs, it));
+            }
         }
-        // A contact that one person's facts merged away may be another person's.
-        for at in 0..resolved.len() {
-            let contact = resolved.iter().flat_map(|it: &Resolved| &it.merged).fold(
-                resolved[at].contact,
-                |contact, (from, into)| {
-                    if contact == *from { *into } else { contact }
-                },
-            );
-            resolved[at].contact = contact;
-        }
+        let people: Vec<(&Person<'_>, &Resolved)> =
+            by_contact.iter().map(|(person, it)| (person, it)).collect();
 
         let mut named: BTreeSet<String> = named.into_iter().map(str::to_owned).collect();
-        let amended = self.amended_by(&resolved).await?;
+        let amended = self.amended_by(&people).await?;
         named.extend(amended.iter().cloned());
-        let people: Vec<(&Person<'_>, &Resolved)> = people.iter().zip(&resolved).collect();
         let mut stored = self.look_up_stored(&named, &people).await?;
         stored.facts.affected.extend(amended);
         self.write(change, &people, stored)
     }
 
+    /// Finds out whose each person's facts are, one after the other, and looks at them again if
+    /// what one of them proved may have changed whose another one's are.
+    async fn resolve_people(
+        &self,
+        people: &[Person<'_>],
+        mut found: Option<(Vec<HolderRow>, Vec<ProofRow>)>,
+    ) -> Result<Vec<Resolved>, Stopped> {
+        let mut resolved: Vec<Resolved> = Vec::with_capacity(people.len());
+        let mut claims = Claims::default();
+        for person in people {
+            let it = self.resolve_person(person, &claims, found.take()).await?;
+            resolved.push(it);
+            if people.len() > 1 {
+                claims.add(&person.claim);
+            }
+        }
+        if people.len() > 1 && resolved.iter().any(|it| it.changed_people) {
+            for (person, it) in people.iter().zip(&mut resolved) {
+                it.again(self.resolve_person(person, &claims, None).await?);
+            }
+        }
+        Ok(resolved)
+    }
+
     /// The messages on this channel that were amended by a contact that got or lost identities:
     /// what counted for another's may count now.
-    async fn amended_by(&self, resolved: &[Resolved]) -> Result<Vec<String>, Stopped> {
-        let got = |it: &Resolved| !it.moved.is_empty() || !it.merged.is_empty();
-        let contacts: BTreeSet<Uuid> = resolved
-            .iter()
-            .filter(|it| got(it))
-            .flat_map(|it| it.touched.iter().copied())
-            .collect();
+    async fn amended_by(
+        &self,
+        people: &[(&Person<'_>, &Resolved)],
+    ) -> Result<Vec<String>, Stopped> {
+        let resolved = || people.iter().map(|(_, it)| *it);
+        let got = |it: &&Resolved| !it.moved.is_empty() || !it.merged.is_empty();
+        let moved = resolved().filter(got).flat_map(|it| &it.touched);
+        let regrouped = resolved().flat_map(|it| &it.regrouped);
+        let contacts: BTreeSet<Uuid> = moved.chain(regrouped).copied().collect();
         if contacts.is_empty() {
             return Ok(Vec::new());
         }
@@ -256,6 +288,7 @@ impl Apply<'_, '_> {
             contacts.insert(it.contact);
             contacts.extend(&it.touched);
             contacts.extend(&it.created);
+            contacts.extend(&it.holders);
         }
         for (_, it) in people {
             for (from, _) in &it.merged {
@@ -296,12 +329,13 @@ impl Apply<'_, '_> {
             .into_iter()
             .map(IdentityState::try_from)
             .collect::<Result<Vec<_>, _>>()?;
-        for (person, it) in people {
+        for (_, it) in people {
             // Moved between the look-up and the lock.
-            let holds = identities
-                .iter()
-                .any(|state| state.key == person.strongest && state.contact == it.contact);
-            if !holds {
+            let holds = |key: &IdentityKey| {
+                let mut states = identities.iter();
+                states.any(|state| state.key == *key && state.contact == it.contact)
+            };
+            if !it.known_by.as_ref().is_none_or(holds) {
                 return Err(Stopped::Restart);
             }
         }
@@ -342,8 +376,9 @@ impl Apply<'_, '_> {
             mut facts,
         } = stored;
         let mut applied = Applied::default();
-        for (_, it) in people {
+        for (person, it) in people {
             self.keep_proofs(&it.proofs);
+            self.keep_name(person, &identities);
             applied.contacts += count(it.created.len());
             applied.merged += count(it.merged.len());
         }

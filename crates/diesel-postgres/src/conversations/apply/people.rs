@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use conversations::InboundChange;
 use conversations::inbound::{Amendment, InboundMessage, Remote};
 use conversations::message::OrderKey;
-use kernel::identity::{Claim, Identity, IdentityKey, SeenAt};
+use kernel::identity::{Claim, Identity, IdentityKey, SeenAt, holder_at};
 use kernel::text::PersonName;
+use uuid::Uuid;
 
 /// One person at the other end, as one set of identities names them.
 pub(super) struct Person<'a> {
@@ -23,9 +24,50 @@ pub(super) struct Person<'a> {
 }
 
 impl Person<'_> {
-    /// The identities that name them.
+    /// Somebody of whom nothing is said but this.
+    fn of(claim: Claim) -> Self {
+        Self {
+            strongest: claim.strongest().clone(),
+            claim,
+            name: None,
+            messages: Vec::new(),
+            amendments: Vec::new(),
+        }
+    }
+
+    /// The same by whose the facts are, where a number had several holders one after the other.
+    /// Whose the claim is comes first.
+    pub(super) fn by_holder(self, history: &[(Option<SeenAt>, Uuid)]) -> Vec<(Uuid, Self)> {
+        let Some(now) = holder_at(history, self.claim.seen()) else {
+            return Vec::new();
+        };
+        let mut own = Self::of(self.claim);
+        own.name = self.name;
+        let mut others: BTreeMap<Uuid, Self> = BTreeMap::new();
+        for message in self.messages {
+            let person = match holder_at(history, &seen(&message.order)) {
+                Some(other) if other != now => others
+                    .entry(other)
+                    .or_insert_with(|| Self::of(own.claim.clone())),
+                _ => &mut own,
+            };
+            person.messages.push(message);
+        }
+        for amendment in self.amendments {
+            let person = match holder_at(history, &seen(&amendment.order)) {
+                Some(other) if other != now => others
+                    .entry(other)
+                    .or_insert_with(|| Self::of(own.claim.clone())),
+                _ => &mut own,
+            };
+            person.amendments.push(amendment);
+        }
+        std::iter::once((now, own)).chain(others).collect()
+    }
+
+    /// The identities that name them, now and from now on.
     pub(super) fn keys(&self) -> impl Iterator<Item = IdentityKey> + '_ {
-        self.claim.identities().iter().map(Identity::key)
+        self.claim.keys().iter().cloned()
     }
 }
 
@@ -36,7 +78,8 @@ pub(super) fn seen(order: &OrderKey) -> SeenAt {
     }
 }
 
-/// The people of a change, each with their facts.
+/// The people of a change, each with their facts. Who tells of another number comes by themselves:
+/// the notice is a message of their own.
 pub(super) fn of_change(change: &InboundChange) -> Vec<Person<'_>> {
     #[derive(Default)]
     struct Group<'a> {
@@ -84,21 +127,23 @@ pub(super) fn of_change(change: &InboundChange) -> Vec<Person<'_>> {
         group.note(identities, &amendment.remote, &amendment.order);
         group.amendments.push(amendment);
     }
-    groups
-        .into_values()
-        .filter_map(|group| {
-            let (seen, identities) = group.latest?;
-            let claim = Claim::new(identities, seen).ok()?;
-            let strongest = claim.identities().first()?.key();
-            Some(Person {
-                claim,
-                strongest,
-                name: group.name,
-                messages: group.messages,
-                amendments: group.amendments,
-            })
+    let named = groups.into_values().filter_map(|group| {
+        let (seen, identities) = group.latest?;
+        let claim = Claim::new(identities, seen).ok()?;
+        Some(Person {
+            name: group.name,
+            messages: group.messages,
+            amendments: group.amendments,
+            ..Person::of(claim)
         })
-        .collect()
+    });
+    let moved = change.number_changes.iter().filter_map(|change| {
+        let claim = Claim::new(identities_of(&change.before), seen(&change.order))
+            .and_then(|claim| claim.moved_to(identities_of(&change.after)))
+            .ok()?;
+        Some(Person::of(claim))
+    });
+    named.chain(moved).collect()
 }
 
 /// The identities of somebody, at most one of each kind.

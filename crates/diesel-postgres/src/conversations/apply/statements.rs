@@ -29,10 +29,11 @@ statement! {
 }
 
 statement! {
-    /// The contacts that hold some of these identities, with all of theirs.
+    /// The contacts that hold some of these identities, with all of theirs, each with the latest
+    /// message that named it.
     pub(super) struct FindHolders { kinds: Vec<&'static str> => Array<Text>, keys: Vec<String> => Array<Text> }
-        -> (SqlUuid, Bool, Text, Text) =
-        "SELECT i.contact_id, c.curated, i.kind, i.key
+        -> (SqlUuid, Bool, Text, Text, Nullable<Timestamptz>, Nullable<Text>) =
+        "SELECT i.contact_id, c.curated, i.kind, i.key, i.proven_at, i.proven_order
         FROM app.contact_identities i
         JOIN app.contacts c ON c.clinic_id = i.clinic_id AND c.id = i.contact_id
         WHERE i.clinic_id = app.current_clinic() AND i.contact_id IN (
@@ -381,8 +382,8 @@ statement! {
             last_inbound_at = (SELECT max(m.sent_at) FROM app.messages m
                 WHERE m.clinic_id = app.current_clinic() AND m.conversation_id = v.id
                   AND NOT m.from_me AND m.kind <> 'system'),
-            remote_jid = coalesce(r.remote_jid, v.remote_jid), remote_proven_at = r.sent_at,
-            remote_proven_order = r.order_key,
+            remote_jid = l.remote_jid, remote_proven_at = l.sent_at,
+            remote_proven_order = l.order_key,
             unread_count = (SELECT count(*) FROM app.messages m
                 WHERE m.clinic_id = app.current_clinic() AND m.conversation_id = v.id
                   AND NOT m.from_me AND m.kind NOT IN ('reaction', 'system')
@@ -390,13 +391,9 @@ statement! {
                        OR (m.sent_at, m.order_key) > (v.read_through_at, v.read_through_order))),
             updated_at = ?, row_version = v.row_version + 1
         FROM app.conversations o
-        JOIN LATERAL (SELECT m.sent_at, m.order_key, m.id FROM app.messages m
+        JOIN LATERAL (SELECT m.sent_at, m.order_key, m.id, m.remote_jid FROM app.messages m
             WHERE m.clinic_id = app.current_clinic() AND m.conversation_id = o.id
             ORDER BY m.sent_at DESC, m.order_key DESC LIMIT 1) l ON true
-        LEFT JOIN LATERAL (SELECT m.sent_at, m.order_key, m.remote_jid FROM app.messages m
-            WHERE m.clinic_id = app.current_clinic() AND m.conversation_id = o.id
-              AND m.kind <> 'system'
-            ORDER BY m.sent_at DESC, m.order_key DESC LIMIT 1) r ON true
         WHERE v.clinic_id = app.current_clinic() AND v.id = ?
           AND o.clinic_id = v.clinic_id AND o.id = v.id"
 }

@@ -1,9 +1,12 @@
 //! Conversations: what a new message makes of one, and how the threads of one person are joined.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
 use conversations::events;
 use conversations::inbound::InboundMessage;
-use kernel::identity::{IdentityKey, IdentityKind};
-use kernel::{ConversationId, TypedId as _};
+use kernel::identity::{IdentityKey, SeenAt, holder_at};
+use kernel::{ContactId, ConversationId, TypedId};
 use uuid::Uuid;
 
 use super::rows::ConversationState;
@@ -21,7 +24,7 @@ impl ConversationState {
         channel: Uuid,
         contact: Uuid,
         message: &InboundMessage,
-        at: chrono::DateTime<chrono::Utc>,
+        at: DateTime<Utc>,
     ) -> Self {
         Self {
             id,
@@ -55,22 +58,35 @@ impl ConversationState {
             self.last_message_order.clone_from(order);
             self.last_message_id = Some(id);
         }
-        // A notice of the provider is no word of either side.
-        if !message.kind.opens_window() {
-            return;
-        }
         if (Some(at), Some(order)) > (self.remote_proven_at, self.remote_proven_order.as_ref()) {
             self.remote_jid.clone_from(&message.remote.jid);
             self.remote_proven_at = Some(at);
             self.remote_proven_order = Some(order.clone());
         }
-        if !message.from_me {
+        // A notice of the provider is no word of the contact.
+        if !message.from_me && message.kind.opens_window() {
             self.last_inbound_at = self.last_inbound_at.max(Some(at));
             if message.kind.counts_as_unread() {
                 self.unread += 1;
                 // Somebody waits for an answer again.
                 "open".clone_into(&mut self.status);
             }
+        }
+    }
+
+    /// A new conversation of another contact on the same channel, for messages of this one. What
+    /// the clinic did with this one is not done with that.
+    fn apart(&self, id: Uuid, contact: Uuid) -> Self {
+        Self {
+            id,
+            contact,
+            status: "open".to_owned(),
+            assignee: None,
+            is_paused: false,
+            unread: 0,
+            read_through_at: None,
+            read_through_order: None,
+            ..self.clone()
         }
     }
 
@@ -204,83 +220,91 @@ impl Apply<'_, '_> {
         Ok(())
     }
 
-    /// The messages that name somebody by `identity` go with it from one contact to another. A
-    /// number that changed hands takes no messages with it: they were its former holder's.
-    pub(super) async fn follow(
+    /// The messages that name somebody by an identity go to who had it when they were sent.
+    /// Answers the contacts whose messages are others now.
+    pub(super) async fn hand_over(
         &self,
         identity: &IdentityKey,
-        from: Uuid,
-        to: Uuid,
-    ) -> Result<(), Stopped> {
-        if identity.kind == IdentityKind::Phone {
-            return Ok(());
-        }
-        let contacts = vec![from, to];
-        let threads: Vec<ConversationState> =
+        from: &BTreeSet<ContactId>,
+        holders: &[(Option<SeenAt>, Uuid)],
+    ) -> Result<Vec<Uuid>, Stopped> {
+        let contacts = from.iter().map(TypedId::as_uuid);
+        let contacts: BTreeSet<Uuid> = contacts.chain(holders.iter().map(|it| it.1)).collect();
+        let contacts = contacts.into_iter().collect();
+        let mut threads: Vec<ConversationState> =
             self.tx.load(LockConversationsOf { contacts }).await?;
-        let (leaving, joining): (Vec<_>, Vec<_>) =
-            threads.into_iter().partition(|it| it.contact == from);
-        let messages: Vec<(Uuid, Uuid, chrono::DateTime<chrono::Utc>, String)> = self
+        let messages: Vec<(Uuid, Uuid, DateTime<Utc>, String)> = self
             .tx
             .load(FindMessagesOfPerson {
-                conversations: leaving.iter().map(|it| it.id).collect(),
+                conversations: threads.iter().map(|it| it.id).collect(),
                 kind: identity.kind.as_str(),
                 key: &identity.key,
             })
             .await?;
-        for left in leaving {
-            let ids: Vec<Uuid> = messages
-                .iter()
-                .filter(|(conversation, ..)| *conversation == left.id)
-                .map(|(_, id, ..)| *id)
-                .collect();
-            if ids.is_empty() {
-                continue;
+        let mut leaving: BTreeMap<(Uuid, Uuid), Vec<Uuid>> = BTreeMap::new();
+        for (conversation, id, at, order_key) in messages {
+            let thread = threads.iter().find(|it| it.id == conversation);
+            let to = holder_at(holders, &SeenAt { at, order_key });
+            if let Some(to) = to.filter(|to| thread.is_some_and(|it| it.contact != *to)) {
+                leaving.entry((conversation, to)).or_default().push(id);
             }
-            let joined = joining.iter().find(|it| it.channel == left.channel);
-            let target = joined.cloned().unwrap_or_else(|| ConversationState {
-                id: self.tools.id::<ConversationId>().as_uuid(),
-                contact: to,
-                assignee: None,
-                is_paused: false,
-                unread: 0,
-                read_through_at: None,
-                read_through_order: None,
-                ..left.clone()
-            });
-            let is_new = joined.is_none();
-            self.tx
-                .pipeline(|batch| {
-                    if is_new {
-                        batch.execute(self.insert_row(&target));
-                    }
-                    batch.execute(MoveSomeMessages {
-                        to: target.id,
-                        ids: ids.clone(),
-                    });
-                    batch.execute(MoveSomeMessageKeys {
-                        to: target.id,
-                        from: left.id,
-                        ids,
-                    });
-                    batch.execute(RecountConversation {
-                        at: self.at,
-                        id: target.id,
-                    });
-                    batch.execute(RecountConversation {
-                        at: self.at,
-                        id: left.id,
-                    });
-                    batch.execute(DeleteEmptyConversation { id: left.id });
-                })
-                .await?;
-            let event = if is_new {
-                events::CONVERSATION_CREATED
-            } else {
-                events::CONVERSATION_UPDATED
+        }
+        let mut regrouped = Vec::new();
+        for ((conversation, to), ids) in leaving {
+            let Some(left) = threads.iter().find(|it| it.id == conversation).cloned() else {
+                continue;
             };
-            self.emit_conversation(event, &target);
-            self.emit_conversation(events::CONVERSATION_UPDATED, &left);
+            let joined = threads
+                .iter()
+                .find(|it| it.channel == left.channel && it.contact == to);
+            let is_new = joined.is_none();
+            let target = joined
+                .cloned()
+                .unwrap_or_else(|| left.apart(self.tools.id::<ConversationId>().as_uuid(), to));
+            self.move_messages(&left, &target, is_new, ids).await?;
+            regrouped.extend([left.contact, to]);
+            if is_new {
+                threads.push(target);
+            }
+        }
+        Ok(regrouped)
+    }
+
+    async fn move_messages(
+        &self,
+        left: &ConversationState,
+        target: &ConversationState,
+        is_new: bool,
+        ids: Vec<Uuid>,
+    ) -> Result<(), Stopped> {
+        let (from, to, at) = (left.id, target.id, self.at);
+        let counts = self
+            .tx
+            .pipeline(|batch| {
+                if is_new {
+                    batch.execute(self.insert_row(target));
+                }
+                batch.execute(MoveSomeMessages {
+                    to,
+                    ids: ids.clone(),
+                });
+                batch.execute(MoveSomeMessageKeys { to, from, ids });
+                batch.execute(RecountConversation { at, id: to });
+                batch.execute(RecountConversation { at, id: from });
+                batch.execute(DeleteEmptyConversation { id: from });
+            })
+            .await?;
+        let event = if is_new {
+            events::CONVERSATION_CREATED
+        } else {
+            events::CONVERSATION_UPDATED
+        };
+        self.emit_conversation(event, target);
+        if counts.last() == Some(&1) {
+            let merged = events::conversation_merged(self.tools, from.into(), to.into());
+            self.tx.emit(&merged);
+        } else {
+            self.emit_conversation(events::CONVERSATION_UPDATED, left);
         }
         Ok(())
     }
