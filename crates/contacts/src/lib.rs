@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod contact;
+mod documents;
 pub mod error;
 pub mod list;
 pub mod ports;
@@ -19,6 +20,7 @@ pub use contact::{
     Change, Contact, ContactEmail, ContactPatch, ContactPhone, ContactStatus, ContactSummary,
     Label, NewContact, Notes, Source, Tag, Tags,
 };
+pub use documents::Documents;
 pub use error::{ArchiveContactError, CreateContactError, ListContactsError, UpdateContactError};
 pub use list::{ContactFilter, ContactOrder, ContactQuery, ListContacts};
 pub use service::{Contacts, CreateContact, ReadContactError};

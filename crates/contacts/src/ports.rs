@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use kernel::ports::Resealed;
 use kernel::{AuditEntry, ContactId, Event, StoreError, TenantContext};
 
 use crate::contact::{Contact, ContactPatch, ContactSummary, NewContact};
@@ -68,4 +69,26 @@ pub trait ContactStore: Send + Sync {
         cx: &TenantContext,
         query: &ContactQuery,
     ) -> Result<Vec<ContactSummary>, StoreError>;
+}
+
+/// Some documents that were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResealedDocuments {
+    /// What became of them.
+    pub resealed: Resealed,
+    /// The last contact; `None` when there was none left.
+    pub last: Option<ContactId>,
+}
+
+/// Contacts' documents as they are kept: sealed, beside the hash they are looked up by.
+#[async_trait]
+pub trait DocumentStore: Send + Sync {
+    /// Seals the documents of the next `most` contacts after `after`, by id, with the present
+    /// master key, and hashes them with the present look-up key. Those that are so already stay.
+    async fn reseal(
+        &self,
+        cx: &TenantContext,
+        after: Option<ContactId>,
+        most: u16,
+    ) -> Result<ResealedDocuments, StoreError>;
 }

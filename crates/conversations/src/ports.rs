@@ -119,6 +119,25 @@ impl fmt::Debug for SharedEndpoint {
     }
 }
 
+/// A sealed value of an endpoint, an operator's or a clinic's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedValue {
+    /// Whose.
+    pub endpoint: EndpointId,
+    /// Which of its signing secrets; `None` is its verify token.
+    pub secret: Option<uuid::Uuid>,
+    /// As it is kept.
+    pub sealed: Vec<u8>,
+}
+
+impl fmt::Debug for SealedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedValue")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A channel of the context's clinic, bound to an operator's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundChannel {
@@ -154,6 +173,20 @@ pub trait SharedEndpointStore: Send + Sync {
         rotation: SecretRotation,
         log_id: uuid::Uuid,
     ) -> Result<bool, StoreError>;
+
+    /// Every sealed value of every endpoint, the clinics' among them. Without a tenant.
+    async fn list_sealed(&self, sys: &SystemContext) -> Result<Vec<SealedValue>, StoreError>;
+
+    /// Puts new sealed bytes (the second of each pair) in the place of those that are still
+    /// there as they were listed, with an entry in the platform's security log. Answers how many
+    /// were. Without a tenant.
+    async fn reseal(
+        &self,
+        sys: &SystemContext,
+        values: &[(SealedValue, Vec<u8>)],
+        at: DateTime<Utc>,
+        log_id: uuid::Uuid,
+    ) -> Result<u64, StoreError>;
 
     /// Channel, audit entry and event, and the jobs of what waited for the number, in one
     /// transaction. The context is an operator's.

@@ -207,6 +207,10 @@ mod tests {
             Ok(sealed.get(OVERHEAD..).ok_or(CannotOpen)?.to_vec())
         }
 
+        fn is_current(&self, _: &[u8]) -> bool {
+            true
+        }
+
         fn mac(&self, _: KeyOwner, _: KeyPurpose, _: &[u8]) -> [u8; 32] {
             [0; 32]
         }

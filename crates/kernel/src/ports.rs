@@ -73,6 +73,25 @@ impl KeyPurpose {
 #[error("sealed bytes cannot be opened")]
 pub struct CannotOpen;
 
+/// What became of stored values that were looked at, to be sealed with the present master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resealed {
+    /// Sealed or hashed anew.
+    pub anew: u64,
+    /// Left alone: they were as they should be.
+    pub current: u64,
+    /// Left alone: no key that is kept opens them.
+    pub unreadable: u64,
+}
+
+impl std::ops::AddAssign for Resealed {
+    fn add_assign(&mut self, other: Self) {
+        self.anew += other.anew;
+        self.current += other.current;
+        self.unreadable += other.unreadable;
+    }
+}
+
 /// Key material: versioned master keys with a subkey for each owner and purpose.
 pub trait Keys: Send + Sync {
     /// Encrypts `plain`. `bound_to` is authenticated with it and must be given again to open
@@ -88,6 +107,10 @@ pub trait Keys: Send + Sync {
         bound_to: &[u8],
         sealed: &[u8],
     ) -> Result<Vec<u8>, CannotOpen>;
+
+    /// Whether sealed bytes are of the master key that seals at present. Others still open while
+    /// theirs is kept, and must be sealed anew before it may be dropped.
+    fn is_current(&self, sealed: &[u8]) -> bool;
 
     /// Keyed HMAC-SHA256 of `data`, for look-ups that must not reveal what is looked up.
     fn mac(&self, owner: KeyOwner, purpose: KeyPurpose, data: &[u8]) -> [u8; 32];

@@ -13,12 +13,13 @@
 //! # Rotation
 //!
 //! - A **sealed** value names its master key, so a new one may be added at any time: it seals
-//!   from then on, and the older ones still open.
+//!   from then on, and the older ones still open. `acolhe-server keys rotate` seals anew what is
+//!   stored.
 //! - A **look-up** hash names nothing, and must come out the same until every stored hash has
 //!   been computed anew. So [`Keys::mac`] uses a version of its own, the oldest on the ring
-//!   unless told otherwise: adding a master key blinds no look-up. Re-computing the stored
-//!   hashes and then raising the look-up version is `acolhe-server keys rotate`'s work; only
-//!   after it may the old key be dropped.
+//!   unless told otherwise: adding a master key blinds no look-up. While no server runs, the
+//!   look-up version is raised and `acolhe-server keys rotate` computes the stored hashes anew;
+//!   only after it may the old key be dropped.
 
 use std::fmt;
 
@@ -87,6 +88,11 @@ impl MasterKey {
         Self::new(version, secret)
     }
 
+    /// Its version.
+    pub const fn version(&self) -> u16 {
+        self.version
+    }
+
     /// The text of a new key, as [`MasterKey::parse`] takes it.
     pub fn generate(version: u16, random: &dyn kernel::Random) -> String {
         let mut secret = [0; KEY_BYTES];
@@ -128,6 +134,21 @@ impl KeyRing {
             sealing,
             lookup,
         })
+    }
+
+    /// The version of the key that seals.
+    pub fn sealing_version(&self) -> u16 {
+        self.keys[self.sealing].version
+    }
+
+    /// The version of the key that look-ups use.
+    pub fn lookup_version(&self) -> u16 {
+        self.keys[self.lookup].version
+    }
+
+    /// Every version, ascending.
+    pub fn versions(&self) -> impl Iterator<Item = u16> {
+        self.keys.iter().map(MasterKey::version)
     }
 }
 
@@ -268,6 +289,10 @@ impl Keys for KeyRing {
         Ok(body)
     }
 
+    fn is_current(&self, sealed: &[u8]) -> bool {
+        sealed.starts_with(&header(self.sealing_version()))
+    }
+
     fn mac(&self, owner: KeyOwner, purpose: KeyPurpose, data: &[u8]) -> [u8; 32] {
         let key = derive(&self.keys[self.lookup], Use::Mac, owner, purpose);
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), data);
@@ -406,6 +431,7 @@ mod tests {
         );
         let new = both.seal(clinic(7), KeyPurpose::ChannelSecret, b"row", b"secret");
         assert_eq!(new[..3], header(2), "the newest key seals");
+        assert!(both.is_current(&new) && !both.is_current(&old) && !both.is_current(b""));
         let only_new = ring(&[2], None);
         assert!(
             only_new

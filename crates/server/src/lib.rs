@@ -10,6 +10,7 @@ mod admin;
 mod background;
 mod config;
 mod health;
+mod keys;
 mod output;
 mod serve;
 pub mod wiring;
@@ -52,21 +53,8 @@ enum Command {
     Errors,
     /// Create clinics, members and shared webhook endpoints.
     Admin(admin::Admin),
-    /// Make keys.
-    Keys {
-        #[command(subcommand)]
-        command: KeysCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum KeysCommand {
-    /// Print a new master key and a new signing key, as the configuration takes them.
-    Generate {
-        /// The master key's version; higher than those in use.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-        version: u16,
-    },
+    /// Make keys, and replace them.
+    Keys(keys::Keys),
 }
 
 /// Runs the command of the process's arguments to its end.
@@ -89,9 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Openapi => output::print(&http_api::openapi_document()),
         Command::Errors => output::print(&http_api::errors_markdown()),
         Command::Admin(admin) => admin::run(admin, &read_config(cli.config)?),
-        Command::Keys {
-            command: KeysCommand::Generate { version },
-        } => output::print(&wiring::generate_keys(version)),
+        Command::Keys(keys) => keys::run(&keys, || read_config(cli.config)),
     }
 }
 

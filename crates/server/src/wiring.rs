@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use clinics::{Access, Administration, Branches, Clinics, PasswordHasher};
-use contacts::Contacts;
+use contacts::{Contacts, Documents};
 use conversations::ports::Decoders;
 use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
 use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
-use diesel_postgres::contacts::PgContactStore;
+use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
 use diesel_postgres::conversations::{
     PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
 };
@@ -95,24 +95,38 @@ impl Foundation {
     }
 }
 
+impl Foundation {
+    /// Contacts' documents at rest, for `acolhe-server keys` alone.
+    pub fn documents(&self) -> Documents {
+        let store = PgDocumentStore::new(self.database.clone(), Arc::clone(&self.keys));
+        Documents::new(Arc::new(store))
+    }
+}
+
 impl fmt::Debug for Foundation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Foundation")
     }
 }
 
-fn key_ring(config: &Config) -> Result<KeyRing, ConfigError> {
+pub(crate) fn key_ring(config: &Config) -> Result<KeyRing, ConfigError> {
     const NAME: &str = "keys.master";
     let text = config.keys.master.as_ref();
     let text = text.ok_or_else(|| ConfigError::missing(NAME))?;
     let keys: Result<Vec<MasterKey>, _> = text
         .expose()
-        .split_whitespace()
+        .split(between_keys)
+        .filter(|key| !key.is_empty())
         .map(MasterKey::parse)
         .collect();
     let keys = keys.map_err(|error| ConfigError::refused(NAME, &error))?;
     KeyRing::new(keys, config.keys.lookup_version)
         .map_err(|error| ConfigError::refused(NAME, &error))
+}
+
+/// Keys stand between spaces, lines or commas: the last fit into any file of variables.
+pub(crate) fn between_keys(c: char) -> bool {
+    c.is_whitespace() || c == ','
 }
 
 fn tokens(
@@ -129,7 +143,8 @@ fn tokens(
     let older = config.auth.older_signing_keys.as_ref();
     let older: Result<Vec<SigningKey>, _> = older
         .map_or("", |keys| keys.expose())
-        .split_whitespace()
+        .split(between_keys)
+        .filter(|key| !key.is_empty())
         .map(SigningKey::parse)
         .collect();
     let older = older.map_err(|error| ConfigError::refused(OLDER, &error))?;
@@ -259,11 +274,4 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     .with(channels)
     .with(inbox)
     .with(ingress)
-}
-
-/// A new master key and signing key, as lines of the environment.
-pub(crate) fn generate_keys(version: u16) -> String {
-    let master = MasterKey::generate(version, &SystemRandom);
-    let signing = SigningKey::generate(&SystemRandom);
-    format!("ACOLHE_KEYS_MASTER={master}\nACOLHE_AUTH_SIGNING_KEY={signing}\n")
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
+use kernel::ports::Resealed;
 use kernel::{
     AuditEntry, AuditId, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose, Origin, Resource,
     StoreError, SystemContext, SystemPurpose, TenantContext, Toolkit, TypedId as _,
@@ -19,7 +20,9 @@ use crate::channel::{
 };
 use crate::error::{BindChannelError, RotateEndpointError};
 use crate::events;
-use crate::ports::{BoundChannel, NewSharedEndpoint, SharedEndpoint, SharedEndpointStore};
+use crate::ports::{
+    BoundChannel, NewSharedEndpoint, SealedValue, SharedEndpoint, SharedEndpointStore,
+};
 
 /// An endpoint that was just created: the only moment when its verify token is shown.
 #[derive(Clone)]
@@ -172,6 +175,35 @@ impl SharedEndpoints {
         Ok(id)
     }
 
+    /// Seals every endpoint's secrets and verify tokens, the clinics' own among them, with the
+    /// present master key. What is sealed with it already stays. May be done again, and while
+    /// servers run.
+    pub async fn reseal(&self, origin: Origin) -> Result<Resealed, StoreError> {
+        let sys = SystemContext::new(SystemPurpose::Administration, origin);
+        let keys = self.tools.keys();
+        let (owner, purpose) = (KeyOwner::Platform, KeyPurpose::ChannelSecret);
+        let mut done = Resealed::default();
+        let mut values = Vec::new();
+        for value in self.store.list_sealed(&sys).await? {
+            if keys.is_current(&value.sealed) {
+                done.current += 1;
+                continue;
+            }
+            let bound_to = binding(&value);
+            match keys.open(owner, purpose, &bound_to, &value.sealed) {
+                Ok(plain) => {
+                    let sealed = keys.seal(owner, purpose, &bound_to, &plain);
+                    values.push((value, sealed));
+                }
+                Err(_) => done.unreadable += 1,
+            }
+        }
+        let log_id = self.tools.id::<AuditId>().as_uuid();
+        let now = self.tools.now();
+        done.anew = self.store.reseal(&sys, &values, now, log_id).await?;
+        Ok(done)
+    }
+
     fn draw_verify_token(&self) -> Secret {
         Secret::drawn(URL_SAFE_NO_PAD.encode(self.tools.random_bytes::<24>()))
     }
@@ -180,5 +212,12 @@ impl SharedEndpoints {
         let keys = self.tools.keys();
         let purpose = KeyPurpose::ChannelSecret;
         keys.seal(KeyOwner::Platform, purpose, bound_to, secret.expose())
+    }
+}
+
+fn binding(value: &SealedValue) -> Vec<u8> {
+    match value.secret {
+        Some(secret) => secret_binding(value.endpoint, secret),
+        None => verify_token_binding(value.endpoint),
     }
 }

@@ -1,8 +1,10 @@
 //! Contacts on PostgreSQL.
 
+mod documents;
 mod list;
 mod rows;
 pub(crate) mod statements;
 mod store;
 
+pub use documents::PgDocumentStore;
 pub use store::PgContactStore;

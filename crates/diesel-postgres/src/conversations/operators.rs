@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use conversations::channel::SecretRotation;
 use conversations::error::BindChannelError;
-use conversations::ports::{BoundChannel, NewSharedEndpoint, SharedEndpoint, SharedEndpointStore};
+use conversations::ports::{
+    BoundChannel, NewSharedEndpoint, SealedValue, SharedEndpoint, SharedEndpointStore,
+};
 use diesel::sql_types::{
-    BigInt, Binary, Bool, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid,
+    Array, BigInt, Binary, Bool, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid,
 };
 use kernel::{AuditEntry, EndpointId, Event, StoreError, SystemContext, TenantContext};
 use uuid::Uuid;
@@ -21,6 +23,9 @@ const ROTATE: QueryName = query_name!(
     "INSERT",
     "webhook_endpoint_secrets"
 );
+const LIST_SEALED: QueryName =
+    query_name!("endpoint.list_sealed", "SELECT", "webhook_endpoint_secrets");
+const RESEAL: QueryName = query_name!("endpoint.reseal", "UPDATE", "webhook_endpoint_secrets");
 const BIND: QueryName = query_name!("channel.bind", "INSERT", "channels");
 
 statement! {
@@ -52,6 +57,21 @@ statement! {
         log_id: Uuid => SqlUuid,
         request: Uuid => SqlUuid,
     } -> Bool = "SELECT sec.rotate_shared_endpoint(?, ?, ?, ?, ?, ?, ?, ?)"
+}
+statement! {
+    struct ListSealed {} -> (SqlUuid, Nullable<SqlUuid>, Binary) =
+        "SELECT endpoint_id, secret_id, sealed FROM sec.list_sealed_secrets()"
+}
+statement! {
+    struct Reseal<'a> {
+        endpoints: Vec<Uuid> => Array<SqlUuid>,
+        secrets: Vec<Option<Uuid>> => Array<Nullable<SqlUuid>>,
+        before: Vec<&'a [u8]> => Array<Binary>,
+        after: Vec<&'a [u8]> => Array<Binary>,
+        at: DateTime<Utc> => Timestamptz,
+        log_id: Uuid => SqlUuid,
+        request: Uuid => SqlUuid,
+    } -> BigInt = "SELECT sec.reseal_secrets(?, ?, ?, ?, ?, ?, ?)"
 }
 statement! {
     struct BindChannel<'a> {
@@ -138,6 +158,37 @@ impl SharedEndpointStore for PgSharedEndpoints {
         };
         let found: Vec<bool> = self.db.system(sys, ROTATE, rotate).await?;
         Ok(found == [true])
+    }
+
+    async fn list_sealed(&self, sys: &SystemContext) -> Result<Vec<SealedValue>, StoreError> {
+        let rows: Vec<(Uuid, Option<Uuid>, Vec<u8>)> =
+            self.db.system(sys, LIST_SEALED, ListSealed {}).await?;
+        let value = |(endpoint, secret, sealed): (Uuid, _, _)| SealedValue {
+            endpoint: endpoint.into(),
+            secret,
+            sealed,
+        };
+        Ok(rows.into_iter().map(value).collect())
+    }
+
+    async fn reseal(
+        &self,
+        sys: &SystemContext,
+        values: &[(SealedValue, Vec<u8>)],
+        at: DateTime<Utc>,
+        log_id: Uuid,
+    ) -> Result<u64, StoreError> {
+        let reseal = Reseal {
+            endpoints: values.iter().map(|(it, _)| it.endpoint.into()).collect(),
+            secrets: values.iter().map(|(it, _)| it.secret).collect(),
+            before: values.iter().map(|(it, _)| it.sealed.as_slice()).collect(),
+            after: values.iter().map(|(_, after)| after.as_slice()).collect(),
+            at,
+            log_id,
+            request: sys.origin().request.into(),
+        };
+        let changed: Vec<i64> = self.db.system(sys, RESEAL, reseal).await?;
+        Ok(changed.first().map_or(0, |count| count.unsigned_abs()))
     }
 
     async fn bind_channel(

@@ -84,6 +84,10 @@ impl Keys for Glass {
         Ok(sealed.to_vec())
     }
 
+    fn is_current(&self, _: &[u8]) -> bool {
+        true
+    }
+
     fn mac(&self, _: KeyOwner, _: KeyPurpose, _: &[u8]) -> [u8; 32] {
         [0; 32]
     }

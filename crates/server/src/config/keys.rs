@@ -121,7 +121,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     secret(
         "keys.master",
-        "Master keys, newest and older, as `version:base64` separated by spaces or lines. `acolhe-server keys generate` makes one.",
+        "Master keys, newest and older, as `version:base64` separated by spaces, commas or lines. The highest version seals. `acolhe-server keys generate` makes one, `acolhe-server keys rotate --help` tells how to replace them.",
     ),
     unset(
         "keys.lookup_version",
@@ -133,7 +133,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     secret(
         "auth.older_signing_keys",
-        "Keys whose tokens are still accepted, as base64 seeds separated by spaces or lines.",
+        "Keys whose tokens are still accepted, as base64 seeds separated by spaces, commas or lines.",
     ),
     key(
         "telemetry.service_name",

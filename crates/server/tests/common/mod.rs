@@ -96,19 +96,28 @@ impl Stage {
             database: database.unwrap_or_else(|| base.database()),
             jobs: WakeSignal::new(),
         };
-        let services = Services::new(&foundation);
-        let api = api(&foundation, services.clone(), ApiSettings::default());
-        let service = Rc::new(init_service(http_api::app(&api)).await);
-        let call: Call = Box::new(move |request| {
-            let service = Rc::clone(&service);
-            Box::pin(async move { call_service(&*service, request.to_request()).await })
-        });
+        let (services, call) = serve(&foundation).await;
         Self {
             clinics,
             foundation,
             services,
             base,
             call,
+        }
+    }
+
+    /// The same database, served with other keys.
+    pub(crate) async fn with_keys(self, keys: Arc<dyn kernel::Keys>) -> Self {
+        let foundation = Foundation {
+            keys,
+            ..self.foundation
+        };
+        let (services, call) = serve(&foundation).await;
+        Self {
+            foundation,
+            services,
+            call,
+            ..self
         }
     }
 
@@ -133,6 +142,17 @@ impl Stage {
         let issued = self.foundation.tokens.issue(user, session).unwrap();
         issued.token.expose().clone()
     }
+}
+
+async fn serve(foundation: &Foundation) -> (Services, Call) {
+    let services = Services::new(foundation);
+    let api = api(foundation, services.clone(), ApiSettings::default());
+    let service = Rc::new(init_service(http_api::app(&api)).await);
+    let call: Call = Box::new(move |request| {
+        let service = Rc::clone(&service);
+        Box::pin(async move { call_service(&*service, request.to_request()).await })
+    });
+    (services, call)
 }
 
 impl Ask<'_> {
