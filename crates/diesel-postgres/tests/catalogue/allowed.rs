@@ -62,7 +62,8 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow(
         "index",
         "channels_route_unique",
-        "a number is one clinic's within an endpoint; only operators bind to a shared one",
+        "a number is one clinic's within an endpoint; acolhe_app makes channels of the clinic's own \
+         endpoints alone and moves none",
     ),
     allow(
         "foreign-key",

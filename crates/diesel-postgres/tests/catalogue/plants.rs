@@ -53,6 +53,12 @@ pub(crate) const PLANTS: &[Plant] = &[
         "ALTER POLICY tenant ON app.contacts USING (clinic_id =
              (SELECT NULLIF(current_setting('app.clinic_id', true), '')::uuid) OR curated)",
     ),
+    plant(
+        "policy",
+        "app.contacts tenant",
+        "ALTER POLICY tenant ON app.contacts USING ((clinic_id =
+             (SELECT NULLIF(current_setting('app.clinic_id', true), '')::uuid)) IS NOT TRUE)",
+    ),
     plant("tenant-column", "app.bad", "CREATE TABLE app.bad (id uuid)"),
     plant(
         "tenant-column",
@@ -91,6 +97,40 @@ pub(crate) const PLANTS: &[Plant] = &[
         "CREATE TABLE app.bad (clinic_id uuid, id uuid CONSTRAINT bad_unique UNIQUE);
          ALTER TABLE app.contacts ADD CONSTRAINT bad_fk FOREIGN KEY (owner_id)
              REFERENCES app.bad (id)",
+    ),
+    plant(
+        "foreign-key",
+        "bad_fk",
+        "ALTER TABLE app.channels ADD CONSTRAINT bad_fk FOREIGN KEY (endpoint_id)
+             REFERENCES app.webhook_endpoints (id)",
+    ),
+    plant(
+        "reference",
+        "channels_endpoint_fk by UPDATE under tenant_change",
+        "GRANT UPDATE (endpoint_id) ON app.channels TO acolhe_app",
+    ),
+    plant(
+        "reference",
+        "channels_endpoint_fk by INSERT under extra",
+        "CREATE POLICY extra ON app.channels FOR INSERT TO acolhe_app WITH CHECK (clinic_id =
+             (SELECT NULLIF(current_setting('app.clinic_id', true), '')::uuid))",
+    ),
+    plant(
+        "reference",
+        "webhook_endpoint_secrets_endpoint_fk by INSERT under tenant",
+        "ALTER POLICY tenant ON app.webhook_endpoint_secrets WITH CHECK (clinic_id =
+             (SELECT NULLIF(current_setting('app.clinic_id', true), '')::uuid))",
+    ),
+    plant(
+        "reference",
+        "webhook_inbox_endpoint_fk by INSERT under tenant",
+        "GRANT INSERT ON app.webhook_inbox TO acolhe_app",
+    ),
+    plant(
+        "reference",
+        "bad_fk by INSERT under tenant",
+        "ALTER TABLE app.branches ADD COLUMN endpoint uuid CONSTRAINT bad_fk
+             REFERENCES app.webhook_endpoints (id)",
     ),
     plant(
         "constraint-name",

@@ -32,6 +32,7 @@ pub(crate) const RULES: &[Rule] = &[
                      OR (e.needed OR e.expression IS NOT NULL)
                         AND (e.expression IS NULL
                              OR e.expression NOT LIKE '(clinic_id = ( SELECT (NULLIF(current_setting(''app.clinic_id''::text, true), ''''::text))::uuid%'
+                                AND e.expression NOT LIKE '((clinic_id = ( SELECT (NULLIF(current_setting(''app.clinic_id''::text, true), ''''::text))::uuid AS \"nullif\")) AND (%'
                              OR e.expression ~* '\\mOR\\M'))
               GROUP BY 1",
     },
@@ -80,6 +81,32 @@ pub(crate) const RULES: &[Rule] = &[
                 AND NOT (a.attname = 'clinic_id' AND (
                     (f.attname = 'clinic_id' AND cardinality(k.conkey) > 1)
                     OR (k.confrelid = 'app.clinics'::regclass AND cardinality(k.conkey) = 1)))",
+    },
+    Rule {
+        name: "reference",
+        says: "where a foreign key does not carry the clinic and acolhe_app may write it, every \
+               policy by which it may demands that what is referred to is the same clinic's: \
+               AND EXISTS (SELECT FROM referred r WHERE r.clinic_id = …)",
+        sql: r"SELECT k.conname || ' by ' || w.command || coalesce(' under ' || p.polname, '')
+              FROM pg_constraint k
+              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+              CROSS JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w')) AS w (command, letter)
+              LEFT JOIN pg_policy p ON p.polrelid = k.conrelid AND p.polcmd::text IN (w.letter, '*')
+                  AND (p.polroles @> ARRAY[0::oid]
+                       OR p.polroles @> ARRAY['acolhe_app'::regrole::oid])
+              WHERE k.contype = 'f' AND k.conparentid = 0
+                AND k.connamespace IN ('app'::regnamespace, 'part'::regnamespace)
+                AND a.attname <> 'clinic_id'
+                AND EXISTS (SELECT FROM unnest(k.conkey) AS c (attnum)
+                            WHERE has_column_privilege('acolhe_app', k.conrelid, c.attnum,
+                                                       w.command))
+                AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '') !~ (
+                    '\) AND \(EXISTS \( SELECT\s+FROM '
+                    || replace(k.confrelid::regclass::text, '.', '\.')
+                    || ' (\w+)\s+WHERE \(\(\1\.clinic_id = \w+\.clinic_id\) AND \(\1\.'
+                    || (SELECT f.attname FROM pg_attribute f
+                        WHERE f.attrelid = k.confrelid AND f.attnum = k.confkey[1])
+                    || ' = \w+\.' || a.attname || '\)\)\)\)\)$')",
     },
     Rule {
         name: "constraint-name",
