@@ -260,6 +260,43 @@ async fn a_lease_that_ran_out_is_leased_again_and_its_old_holder_can_do_nothing(
     drop(s.base);
 }
 
+#[tokio::test]
+async fn a_job_whose_row_is_locked_keeps_its_lease_and_delays_no_other_s() {
+    let s = Setting::new().await;
+    let cx = &s.clinics.a.cx;
+    s.enqueue(cx, &s.job()).await;
+    s.enqueue(cx, &s.job()).await;
+    let leases: Vec<Lease> = s.lease(2).await.iter().map(|leased| leased.lease).collect();
+    let until = async |lease: Lease| -> String {
+        s.behind
+            .query_one(
+                "SELECT leased_until::text FROM app.jobs WHERE id = $1::text::uuid",
+                &[&lease.job.to_string()],
+            )
+            .await
+            .unwrap()
+            .get(0)
+    };
+    let before = until(leases[1]).await;
+    // The job's own transaction, which has recorded its success and is not done yet.
+    let holder = s.base.superuser().await;
+    holder
+        .batch_execute(&format!(
+            "BEGIN; UPDATE app.jobs SET state = 'completed', lease_token = NULL,
+                 leased_until = NULL, finished_at = now() WHERE id = '{}'",
+            leases[0].job
+        ))
+        .await
+        .unwrap();
+    assert_eq!(s.jobs.renew(&sys(), &leases, TTL).await.unwrap(), leases);
+    assert_ne!(until(leases[1]).await, before);
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(
+        s.jobs.renew(&sys(), &leases, TTL).await.unwrap(),
+        leases[1..]
+    );
+}
+
 #[derive(Debug, thiserror::Error)]
 enum EffectError {
     #[error(transparent)]
