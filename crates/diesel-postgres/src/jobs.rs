@@ -59,13 +59,18 @@ pub(crate) fn insert<'a>(cx: &TenantContext, job: &'a NewJob) -> InsertJob<'a> {
 }
 
 statement! {
+    /// Those without a token are dead, each told once: by whoever buried it.
     struct LeaseJobs {
+        dead_of: &'static str => Text,
         queue: &'static str => Text,
         most: i32 => Integer,
         ttl: TimeDelta => Interval,
         after: Uuid => SqlUuid,
-    } -> (SqlUuid, SqlUuid, Text, SmallInt, SmallInt, SmallInt, SqlUuid) =
-        "SELECT clinic_id, id, kind, version, attempt, max_attempts, lease_token
+    } -> (SqlUuid, SqlUuid, Text, SmallInt, SmallInt, SmallInt, Nullable<SqlUuid>) =
+        "SELECT clinic_id, id, kind, version, attempt, max_attempts, NULL::uuid
+         FROM sec.bury_jobs(?)
+         UNION ALL
+         SELECT clinic_id, id, kind, version, attempt, max_attempts, lease_token
          FROM sec.lease_jobs(?, ?, ?, ?)"
 }
 
@@ -168,12 +173,13 @@ impl JobLeases for PgJobs {
         ttl: Duration,
     ) -> Result<Vec<LeasedJob>, StoreError> {
         let after = self.after().get(&queue).copied().unwrap_or_default();
-        let rows: Vec<(Uuid, Uuid, String, i16, i16, i16, Uuid)> = self
+        let rows: Vec<(Uuid, Uuid, String, i16, i16, i16, Option<Uuid>)> = self
             .db
             .system(
                 sys,
                 LEASE,
                 LeaseJobs {
+                    dead_of: queue.name(),
                     queue: queue.name(),
                     most: most.into(),
                     ttl: interval(ttl),
@@ -181,25 +187,35 @@ impl JobLeases for PgJobs {
                 },
             )
             .await?;
-        if let Some(last) = rows.last() {
-            self.after().insert(queue, last.0);
-        }
-        Ok(rows
-            .into_iter()
-            .map(
-                |(clinic, job, kind, version, attempt, max_attempts, token)| LeasedJob {
-                    lease: Lease {
-                        clinic: clinic.into(),
-                        job: job.into(),
-                        token,
-                    },
-                    kind,
-                    version,
+        let mut leased = Vec::with_capacity(rows.len());
+        for (clinic, job, kind, version, attempt, max_attempts, token) in rows {
+            let Some(token) = token else {
+                tracing::error!(
+                    queue = queue.name(),
+                    acolhe.job_id = %job,
+                    acolhe.clinic_id = %clinic,
+                    code = "lease_ran_out",
                     attempt,
-                    max_attempts,
+                    "a job's last attempt ended its worker: it stays as a dead letter"
+                );
+                continue;
+            };
+            leased.push(LeasedJob {
+                lease: Lease {
+                    clinic: clinic.into(),
+                    job: job.into(),
+                    token,
                 },
-            )
-            .collect())
+                kind,
+                version,
+                attempt,
+                max_attempts,
+            });
+        }
+        if let Some(last) = leased.last() {
+            self.after().insert(queue, last.lease.clinic.into());
+        }
+        Ok(leased)
     }
 
     async fn renew(

@@ -53,6 +53,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Events pruned at a time: some milliseconds of the stream's.
 const PRUNE_BATCH: i32 = 1_000;
+/// Completed jobs pruned at a time, and how soon again while there are more: 5,000 a second.
+const PRUNE_JOBS_BATCH: i32 = 500;
+const PRUNE_JOBS_AGAIN: Duration = Duration::from_millis(100);
+/// How often completed jobs are looked for.
+const PRUNE_JOBS: Duration = Duration::from_secs(10);
 
 /// Where and how to work.
 #[derive(Clone)]
@@ -67,11 +72,15 @@ pub struct SequencerSettings {
     pub most: u16,
     /// How long events are kept.
     pub retention: Duration,
+    /// How long completed jobs are kept.
+    pub keep_jobs: Duration,
+    /// Completed jobs of each queue that are kept at most, whenever they were completed.
+    pub keep_most_jobs: u16,
 }
 
 impl SequencerSettings {
     /// Polls every 5 ms, sweeps every second, moves 2,000 rows at most at a time, keeps events
-    /// for seven days.
+    /// for seven days, and completed jobs for an hour, 1,000 of each queue at most.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -79,6 +88,8 @@ impl SequencerSettings {
             sweep: Duration::from_secs(1),
             most: 2_000,
             retention: Duration::from_hours(7 * 24),
+            keep_jobs: Duration::from_hours(1),
+            keep_most_jobs: 1_000,
         }
     }
 }
@@ -91,6 +102,8 @@ impl fmt::Debug for SequencerSettings {
             .field("sweep", &self.sweep)
             .field("most", &self.most)
             .field("retention", &self.retention)
+            .field("keep_jobs", &self.keep_jobs)
+            .field("keep_most_jobs", &self.keep_most_jobs)
             .finish_non_exhaustive()
     }
 }
@@ -265,6 +278,7 @@ impl Worker {
     async fn lead(&mut self, lead: &mut Lead) -> Result<(), Broken> {
         let mut sweep_at = Instant::now() + self.settings.sweep;
         let mut prune_at = Instant::now() + self.settings.sweep;
+        let mut prune_jobs_at = prune_at;
         loop {
             // Read before the batch: what committed before the stop is moved.
             let stopping = *self.stopped.borrow();
@@ -280,12 +294,23 @@ impl Worker {
                 return Ok(());
             }
             if now >= prune_at {
-                let wait = if lead.prune(self.before()).await? {
+                let before = self.ago(self.settings.retention);
+                let wait = if lead.prune(before).await? {
                     Duration::from_secs(1)
                 } else {
                     Duration::from_mins(1)
                 };
                 prune_at = Instant::now() + wait;
+            }
+            if now >= prune_jobs_at {
+                let before = self.ago(self.settings.keep_jobs);
+                let keep = self.settings.keep_most_jobs.into();
+                let wait = if lead.prune_jobs(before, keep).await? {
+                    PRUNE_JOBS_AGAIN
+                } else {
+                    PRUNE_JOBS
+                };
+                prune_jobs_at = Instant::now() + wait;
             }
             let woken = tokio::select! {
                 () = sleep(self.settings.poll) => false,
@@ -298,13 +323,12 @@ impl Worker {
         }
     }
 
-    /// Events from before this instant are no longer kept.
-    fn before(&self) -> chrono::DateTime<chrono::Utc> {
-        let retention = chrono::TimeDelta::from_std(self.settings.retention);
+    /// What is from before this instant is older than `kept`.
+    fn ago(&self, kept: Duration) -> chrono::DateTime<chrono::Utc> {
         let now = self.clock.now();
-        retention
+        chrono::TimeDelta::from_std(kept)
             .ok()
-            .and_then(|retention| now.checked_sub_signed(retention))
+            .and_then(|kept| now.checked_sub_signed(kept))
             .unwrap_or(chrono::DateTime::<chrono::Utc>::MIN_UTC)
     }
 
@@ -325,6 +349,7 @@ struct Lead {
     client: Client,
     sequence: Statement,
     prune: Statement,
+    prune_jobs: Statement,
     progress: Progress,
     most: i32,
 }
@@ -337,6 +362,7 @@ impl Lead {
             ))
             .await?;
         let prune = in_time(client.prepare("SELECT sec.prune_events($1, $2)")).await?;
+        let prune_jobs = in_time(client.prepare("SELECT sec.prune_jobs($1, $2, $3)")).await?;
         let begun =
             in_time(client.query_one("SELECT last_id, own_xid FROM sec.begin_sequencing()", &[]))
                 .await?;
@@ -344,6 +370,7 @@ impl Lead {
             client,
             sequence,
             prune,
+            prune_jobs,
             progress: Progress::begin(begun.try_get(0)?, begun.try_get(1)?, most.into()),
             most: most.into(),
         })
@@ -378,6 +405,21 @@ impl Lead {
     async fn prune(&self, before: chrono::DateTime<chrono::Utc>) -> Result<bool, Broken> {
         let row = in_time(self.client.query_one(&self.prune, &[&before, &PRUNE_BATCH])).await?;
         Ok(row.try_get::<_, i64>(0)? >= i64::from(PRUNE_BATCH))
+    }
+
+    /// Drops some jobs that were completed before `before`, or that are beyond the latest `keep`
+    /// of their queue; answers whether there may be more.
+    async fn prune_jobs(
+        &self,
+        before: chrono::DateTime<chrono::Utc>,
+        keep: i32,
+    ) -> Result<bool, Broken> {
+        let row = in_time(
+            self.client
+                .query_one(&self.prune_jobs, &[&before, &keep, &PRUNE_JOBS_BATCH]),
+        )
+        .await?;
+        Ok(row.try_get::<_, i64>(0)? >= i64::from(PRUNE_JOBS_BATCH))
     }
 }
 

@@ -471,9 +471,20 @@ async fn the_leader_prunes_by_itself() {
         .await
         .commit()
         .await;
+    looking
+        .batch_execute(
+            "INSERT INTO app.jobs (clinic_id, id, queue, kind, version, payload, priority, state,
+                                   run_at, max_attempts, created_at, finished_at)
+             SELECT gen_random_uuid(), gen_random_uuid(), 'q', 'k', 1, '{}', 0, 'completed', now(),
+                    8, now(), '2200-01-01'::timestamptz + n * interval '1 s'
+             FROM generate_series(1, 1200) n",
+        )
+        .await
+        .unwrap();
     let sequencer = start(&base, |settings| {
         settings.retention = Duration::from_hours(365 * 24);
         settings.sweep = Duration::from_millis(20);
+        settings.keep_most_jobs = 10;
     });
     stamped(&looking, 1).await;
     looking
@@ -483,13 +494,16 @@ async fn the_leader_prunes_by_itself() {
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {
         let row = looking
-            .query_one("SELECT count(*) FROM app.events", &[])
+            .query_one(
+                "SELECT (SELECT count(*) FROM app.events), (SELECT count(*) FROM app.jobs)",
+                &[],
+            )
             .await
             .unwrap();
-        if row.get::<_, i64>(0) == 0 {
+        if (row.get::<_, i64>(0), row.get::<_, i64>(1)) == (0, 10) {
             break;
         }
-        assert!(Instant::now() < deadline, "nothing was pruned");
+        assert!(Instant::now() < deadline, "not all was pruned: {row:?}");
         sleep(Duration::from_millis(20)).await;
     }
     sequencer.stop().await;

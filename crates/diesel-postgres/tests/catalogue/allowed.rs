@@ -53,6 +53,8 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "jobs_waiting", DEFINER_ALONE),
     allow("index", "jobs_delayed", DEFINER_ALONE),
     allow("index", "jobs_leased", DEFINER_ALONE),
+    allow("index", "jobs_completed", DEFINER_ALONE),
+    allow("index", "jobs_dead", DEFINER_ALONE),
     allow("index", "webhook_endpoints_pk", THE_INGRESS),
     allow("index", "webhook_endpoints_path_key_unique", THE_INGRESS),
     allow("index", "webhook_endpoint_secrets_pk", THE_INGRESS),
