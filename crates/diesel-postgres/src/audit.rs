@@ -28,10 +28,11 @@ statement! {
         address: Option<String> => Nullable<Text>,
         user_agent: Option<&'a str> => Nullable<Text>,
         request: Uuid => SqlUuid,
+        trace: Option<String> => Nullable<Text>,
     } -> Untyped = "INSERT INTO app.audit_entries (clinic_id, id, at, actor_kind, actor_id,
         actor_role, action, resource_kind, resource_id, subject_contact_id, outcome, purpose,
-        changes, address, user_agent, request_id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        changes, address, user_agent, request_id, trace_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 }
 
 /// The row of an entry by the context's actor.
@@ -58,6 +59,7 @@ pub(crate) fn insert<'a>(cx: &'a TenantContext, entry: &AuditEntry) -> InsertAud
         address: origin.address.map(|address| address.to_string()),
         user_agent: origin.user_agent.as_deref(),
         request: origin.request.into(),
+        trace: entry.trace.clone(),
     }
 }
 

@@ -24,6 +24,7 @@ diesel::table! {
         /// personal
         user_agent -> Nullable<Text>,
         request_id -> Uuid,
+        trace_id -> Nullable<Text>,
     }
 }
 

@@ -315,8 +315,12 @@ async fn what_a_write_leaves_behind_commits_with_it_and_the_event_comes_last() {
 async fn the_audit_row_tells_who_did_what_and_holds_no_value() {
     let s = Setting::new().await;
     let cx = s.cx();
+    let traced = s
+        .tools
+        .clone()
+        .with_traces(|| Some("0af7651916cd43dd".repeat(2)));
     let entry = AuditEntry::done(
-        &s.tools,
+        &traced,
         "branch.rename",
         Resource::one("branch", Uuid::from_u128(5)),
     )
@@ -337,6 +341,7 @@ async fn the_audit_row_tells_who_did_what_and_holds_no_value() {
     assert_eq!(row["action"], "branch.rename");
     assert_eq!(row["resource_id"], Uuid::from_u128(5).to_string());
     assert_eq!(row["outcome"], "done");
+    assert_eq!(row["trace_id"], "0af7651916cd43dd0af7651916cd43dd");
     assert_eq!(row["changes"][0]["field"], "name");
     assert_eq!(row["changes"][0]["hash"].as_str().unwrap().len(), 64);
     assert!(!row.to_string().contains("planted"));

@@ -107,6 +107,8 @@ pub struct AuditEntry {
     pub purpose: Option<&'static str>,
     /// Which fields changed.
     pub changes: Vec<FieldChange>,
+    /// The trace in which it was attempted, where there was one.
+    pub trace: Option<String>,
 }
 
 impl AuditEntry {
@@ -120,6 +122,7 @@ impl AuditEntry {
             outcome: Outcome::Done,
             purpose: None,
             changes: Vec::new(),
+            trace: tools.trace(),
         }
     }
 

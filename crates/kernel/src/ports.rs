@@ -18,6 +18,10 @@ pub trait Random: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
 
+/// The trace that the calling thread works in, as 32 lower hex digits, where there is one: what an
+/// act leaves in the audit, so that one finds the other.
+pub type CurrentTrace = fn() -> Option<String>;
+
 /// Draws a new typed id: what services hold instead of a clock and a die each.
 pub fn new_id<T: TypedId>(clock: &dyn Clock, random: &dyn Random) -> T {
     T::generate(clock, random)

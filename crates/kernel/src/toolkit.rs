@@ -5,24 +5,39 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use crate::ports::CurrentTrace;
 use crate::{Clock, Keys, Random, TypedId};
 
-/// Clock, randomness and keys. Cheap to clone.
+/// Clock, randomness and keys, and which trace one is in. Cheap to clone.
 #[derive(Clone)]
 pub struct Toolkit {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     keys: Arc<dyn Keys>,
+    trace: CurrentTrace,
 }
 
 impl Toolkit {
-    /// Bundles the three ports.
+    /// Bundles the three ports. There is never a trace.
     pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>, keys: Arc<dyn Keys>) -> Self {
         Self {
             clock,
             random,
             keys,
+            trace: || None,
         }
+    }
+
+    /// The same, in the traces that `current` tells of.
+    #[must_use]
+    pub fn with_traces(mut self, current: CurrentTrace) -> Self {
+        self.trace = current;
+        self
+    }
+
+    /// The present trace, where there is one.
+    pub fn trace(&self) -> Option<String> {
+        (self.trace)()
     }
 
     /// The present instant, in whole microseconds.

@@ -80,6 +80,7 @@ impl Foundation {
             Arc::clone(&self.random),
             Arc::clone(&self.keys),
         )
+        .with_traces(otel_telemetry::trace::current_trace_id)
     }
 
     /// The operators' service, for `acolhe-server admin` alone: no route reaches it.

@@ -1,0 +1,1 @@
+ALTER TABLE app.audit_entries DROP COLUMN trace_id;
