@@ -69,7 +69,7 @@ pub enum MigrateError {
     #[error("another process is running migrations")]
     Busy,
     /// A table stayed locked by others for longer than `lock_timeout`. Nothing of this
-    /// migration was applied if it runs in a transaction; run again in a quieter moment.
+    /// migration was applied; run again in a quieter moment.
     #[error("migration {name}: a lock was not granted within lock_timeout; run it again later")]
     LockTimeout {
         /// The folder.
@@ -211,6 +211,11 @@ async fn revert(
 }
 
 /// Runs one script and notes it, in one transaction where the migration does not forbid that.
+///
+/// Outside a transaction it waits for as long as it must: `CREATE INDEX CONCURRENTLY` waits for
+/// every transaction that began before it, and keeps none from reading or writing meanwhile. Cut
+/// by `lock_timeout` it would leave an invalid index behind, which another cut run of it may
+/// have done all the same: such a one is dropped first.
 async fn step(
     client: &mut Client,
     migration: &Migration,
@@ -224,7 +229,16 @@ async fn step(
             transaction.execute(note, &[&migration.version]).await?;
             transaction.commit().await
         } else {
+            let patience: String = client
+                .query_one("SELECT current_setting('lock_timeout')", &[])
+                .await?
+                .get(0);
+            client.batch_execute("SET lock_timeout = 0").await?;
+            drop_invalid(client, script).await?;
             client.batch_execute(script).await?;
+            client
+                .execute("SELECT set_config('lock_timeout', $1, false)", &[&patience])
+                .await?;
             client.execute(note, &[&migration.version]).await?;
             Ok(())
         }
@@ -235,6 +249,51 @@ async fn step(
         Some(&SqlState::LOCK_NOT_AVAILABLE) => MigrateError::LockTimeout { name, source },
         Some(_) => MigrateError::Failed { name, source },
     })
+}
+
+/// Drops the indexes that `script` is about to build and that are there unusable.
+async fn drop_invalid(client: &Client, script: &str) -> Result<(), Error> {
+    for name in built_concurrently(script) {
+        let invalid = client
+            .query(
+                "SELECT format('%I.%I', n.nspname, x.relname) FROM pg_index i
+                 JOIN pg_class x ON x.oid = i.indexrelid
+                 JOIN pg_namespace n ON n.oid = x.relnamespace
+                 WHERE x.relname = $1 AND NOT i.indisvalid
+                   AND n.nspname IN ('app', 'part')",
+                &[&name],
+            )
+            .await?;
+        for row in invalid {
+            let index: String = row.get(0);
+            client
+                .batch_execute(&format!("DROP INDEX CONCURRENTLY {index}"))
+                .await?;
+            tracing::warn!("an unfinished index of an earlier run was dropped, to be built anew");
+        }
+    }
+    Ok(())
+}
+
+/// The names of the indexes that a script builds concurrently.
+fn built_concurrently(script: &str) -> Vec<&str> {
+    let code = script
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"));
+    let words: Vec<&str> = code.flat_map(str::split_whitespace).collect();
+    let is = |at: usize, word: &str| {
+        words
+            .get(at)
+            .is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    (1..words.len())
+        .filter(|&at| is(at - 1, "INDEX") && is(at, "CONCURRENTLY"))
+        .filter(|&at| at >= 2 && (is(at - 2, "CREATE") || is(at - 2, "UNIQUE")))
+        .filter_map(|at| {
+            let named = if is(at + 1, "IF") { at + 4 } else { at + 1 };
+            words.get(named).copied()
+        })
+        .collect()
 }
 
 async fn client(url: &str) -> Result<Client, MigrateError> {
@@ -398,5 +457,94 @@ mod tests {
         assert!(exists(&base, "app.branches_test").await);
         revert(&base.owner_url(), &outside, 1).await.unwrap();
         assert!(!exists(&base, "app.branches_test").await);
+    }
+
+    #[test]
+    fn the_names_of_indexes_are_found_in_a_script() {
+        assert_eq!(built_concurrently(UP), ["branches_test"]);
+        assert_eq!(built_concurrently(DOWN), [""; 0]);
+        let unique =
+            "-- CREATE INDEX CONCURRENTLY told\ncreate unique index concurrently a ON b (c)";
+        assert_eq!(built_concurrently(unique), ["a"]);
+        for migration in MIGRATIONS.iter().filter(|one| !one.in_transaction) {
+            assert_eq!(built_concurrently(migration.up).len(), 1);
+        }
+    }
+
+    const UP: &str =
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS branches_test ON app.branches (clinic_id, status)";
+    const DOWN: &str = "DROP INDEX CONCURRENTLY IF EXISTS app.branches_test";
+
+    async fn is_valid(base: &TestDatabase, index: &str) -> bool {
+        let row = base
+            .superuser()
+            .await
+            .query_one(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = $1::text::regclass",
+                &[&index],
+            )
+            .await
+            .unwrap();
+        row.get(0)
+    }
+
+    #[tokio::test]
+    async fn what_blocks_nobody_while_it_waits_waits_for_longer_than_lock_timeout() {
+        let base = TestDatabase::new().await;
+        let holder = base.superuser().await;
+        holder
+            .batch_execute(
+                "DO $$ BEGIN EXECUTE format(
+                     'ALTER ROLE acolhe_owner IN DATABASE %I SET lock_timeout = 100',
+                     current_database()); END $$",
+            )
+            .await
+            .unwrap();
+        holder
+            .batch_execute("BEGIN; LOCK TABLE app.branches IN ROW EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        let (outside, url) = ([migration(UP, DOWN, false)], base.owner_url());
+        let (done, ()) = tokio::join!(run(&url, &outside), async {
+            sleep(Duration::from_millis(700)).await;
+            holder.batch_execute("COMMIT").await.unwrap();
+        });
+        assert_eq!(done.unwrap().len(), 1);
+        assert!(is_valid(&base, "app.branches_test").await);
+    }
+
+    #[tokio::test]
+    async fn an_index_that_an_interrupted_run_left_invalid_is_built_anew() {
+        let base = TestDatabase::new().await;
+        base.superuser()
+            .await
+            .batch_execute(
+                "SET ROLE acolhe_owner;
+                 CREATE INDEX branches_test ON app.branches (clinic_id, status);
+                 RESET ROLE;
+                 UPDATE pg_index SET indisvalid = false
+                 WHERE indexrelid = 'app.branches_test'::regclass",
+            )
+            .await
+            .unwrap();
+        let outside = [migration(UP, DOWN, false)];
+        run(&base.owner_url(), &outside).await.unwrap();
+        assert!(is_valid(&base, "app.branches_test").await);
+    }
+
+    #[tokio::test]
+    async fn an_index_that_was_built_but_not_noted_is_left_as_it_is() {
+        let base = TestDatabase::new().await;
+        let outside = [migration(UP, DOWN, false)];
+        run(&base.owner_url(), &outside).await.unwrap();
+        base.superuser()
+            .await
+            .batch_execute(
+                "DELETE FROM public.__diesel_schema_migrations WHERE version = '99991231000001'",
+            )
+            .await
+            .unwrap();
+        run(&base.owner_url(), &outside).await.unwrap();
+        assert!(is_valid(&base, "app.branches_test").await);
     }
 }

@@ -11,6 +11,7 @@ mod documents;
 mod forbidden;
 mod layout;
 mod licences;
+mod locks;
 mod metadata;
 mod migrations;
 
@@ -65,7 +66,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "migrations",
-        about: "migrations up, down, up; schema.rs is what they make",
+        about: "migrations up, down, up, no index under a lock; schema.rs is what they make",
         run: migrations::check,
     },
     Step {
