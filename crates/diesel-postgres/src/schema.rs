@@ -93,6 +93,7 @@ diesel::table! {
 diesel::table! {
     app.contact_tags (clinic_id, tag, contact_id) {
         clinic_id -> Uuid,
+        /// medical
         tag -> Text,
         contact_id -> Uuid,
     }
@@ -131,6 +132,7 @@ diesel::table! {
         owner_id -> Nullable<Uuid>,
         /// personal
         notes -> Nullable<Text>,
+        /// medical
         tags -> Array<Text>,
         /// personal
         primary_phone -> Nullable<Text>,
