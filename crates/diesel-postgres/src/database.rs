@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kernel::StoreError;
 use tokio::runtime::{Handle, Id};
@@ -142,12 +142,24 @@ impl Database {
         self.pool.settings.slow_query
     }
 
-    /// A connection of the present runtime's shard.
+    /// A connection of the present runtime's shard. Tells when that took long: it is the pool
+    /// that is slow then, not the query that waits.
     pub(crate) async fn lease(&self) -> Result<Lease, StoreError> {
         let runtime = Handle::try_current()
             .map_err(|_| failed("the database was asked outside a runtime"))?
             .id();
-        self.shard(runtime).lease().await
+        let began = Instant::now();
+        let lease = self.shard(runtime).lease().await;
+        let took = began.elapsed();
+        if took >= self.slow_query() {
+            tracing::warn!(
+                target: "acolhe::db",
+                lane = self.lane.name(),
+                duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "slow to get a database connection"
+            );
+        }
+        lease
     }
 
     fn shard(&self, runtime: Id) -> Arc<Shard> {

@@ -1,12 +1,14 @@
 //! What a query is called in traces and logs: [`QueryName`].
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::Future;
 use kernel::{ClinicId, StoreError};
 use tracing::{Instrument, Span, field};
 
+use crate::Database;
 use crate::error::StoreErrorExt;
+use crate::pool::Lease;
 
 /// The name of one query, made by [`query_name!`](crate::query_name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +59,27 @@ impl QueryName {
         span
     }
 
-    /// Runs `query` under the query's span, and tells when it was slow. Nothing but names,
-    /// durations and SQLSTATE is ever recorded.
-    pub(crate) async fn observe<T, E: Failure>(
+    /// Leases a connection and runs `query` with it under the query's span; tells when it was
+    /// slow. The wait for the connection is neither the span's nor the query's: it is told by
+    /// [`Database::lease`]. Nothing but names, durations and SQLSTATE is ever recorded.
+    pub(crate) async fn observe<T, E, F>(
         self,
         clinic: Option<ClinicId>,
-        slow: Duration,
-        query: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
+        db: &Database,
+        query: impl FnOnce(Lease) -> F,
+    ) -> Result<T, E>
+    where
+        E: Failure + From<StoreError>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let lease = db.lease().await;
+        let query = async {
+            match lease {
+                Ok(lease) => query(lease).await,
+                // Told by a span of the query as well: it is what failed for the caller.
+                Err(error) => Err(error.into()),
+            }
+        };
         let span = self.span(clinic);
         let began = Instant::now();
         let result = if span.is_disabled() {
@@ -82,7 +97,7 @@ impl QueryName {
             result
         };
         let took = began.elapsed();
-        if took >= slow {
+        if took >= db.slow_query() {
             tracing::warn!(
                 target: "acolhe::db",
                 query = self.span,
@@ -117,6 +132,12 @@ pub(crate) enum Ended<E> {
     Store(StoreError),
     /// The domain refused, and the unit was rolled back; perhaps because a statement failed.
     Refused(E, Option<Broke>),
+}
+
+impl<E> From<StoreError> for Ended<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// A statement failed, with this SQLSTATE where the server gave one.

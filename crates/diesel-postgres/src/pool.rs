@@ -27,6 +27,16 @@ pub(crate) enum Lane {
     Jobs,
 }
 
+impl Lane {
+    /// Its name in logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Jobs => "jobs",
+        }
+    }
+}
+
 /// The connections of one runtime and lane.
 pub(crate) struct Shard {
     lane: Lane,

@@ -78,8 +78,7 @@ impl Database {
             clinic: clinic.into(),
             select,
         };
-        name.observe(Some(clinic), self.slow_query(), async {
-            let lease = self.lease().await?;
+        name.observe(Some(clinic), self, |lease| async move {
             let mut pg = &lease.conn()?.pg;
             let rows = query.load::<U>(&mut pg).await.map_err(from_diesel);
             lease.finish(&rows);
@@ -122,8 +121,7 @@ impl Database {
         ST: 'static,
     {
         let clinic = cx.clinic();
-        name.observe(Some(clinic), self.slow_query(), async {
-            let lease = self.lease().await?;
+        name.observe(Some(clinic), self, |lease| async move {
             let mut pg = &lease.conn()?.pg;
             let set = SetTenant {
                 clinic: clinic.into(),
@@ -157,8 +155,7 @@ impl Database {
         fill: impl FnOnce(&mut Batch<'_>),
     ) -> Result<Vec<usize>, StoreError> {
         let clinic = cx.clinic();
-        name.observe(Some(clinic), self.slow_query(), async {
-            let lease = self.lease().await?;
+        name.observe(Some(clinic), self, |lease| async move {
             let pg = &lease.conn()?.pg;
             let (emits, answers) = {
                 let mut batch = Batch::new(pg, cx);
@@ -197,8 +194,7 @@ impl Database {
     {
         let clinic = cx.clinic();
         let ended = name
-            .observe(Some(clinic), self.slow_query(), async {
-                let lease = self.lease().await.map_err(Ended::Store)?;
+            .observe(Some(clinic), self, |lease| async move {
                 let pg = &lease.conn().map_err(Ended::Store)?.pg;
                 let tx = Tx::new(pg, cx);
                 let set = SetTenant {
@@ -242,8 +238,7 @@ impl Database {
         Pg: QueryMetadata<S::SqlType>,
         ST: 'static,
     {
-        name.observe(None, self.slow_query(), async {
-            let lease = self.lease().await?;
+        name.observe(None, self, |lease| async move {
             let mut pg = &lease.conn()?.pg;
             let rows = statement.load::<U>(&mut pg).await.map_err(from_diesel);
             lease.finish(&rows);
@@ -262,8 +257,7 @@ impl Database {
     where
         S: QueryFragment<Pg> + QueryId + Send,
     {
-        name.observe(None, self.slow_query(), async {
-            let lease = self.lease().await?;
+        name.observe(None, self, |lease| async move {
             let answer = sent(&lease.conn()?.pg, statement)
                 .await
                 .map_err(from_diesel);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel::sql_types::{Text, Untyped, Uuid as SqlUuid};
+use diesel::sql_types::{Integer, Text, Untyped, Uuid as SqlUuid};
 use diesel_postgres::{QueryName, query_name, statement};
 use kernel::StoreError;
 use test_support::{TestDatabase, two_clinics};
@@ -26,6 +26,15 @@ statement! {
             VALUES (?, ?, ?, 'America/Sao_Paulo', 'active', 1, now(), now())"
 }
 
+statement! {
+    struct Hold {} -> Integer = "SELECT 1 FROM pg_advisory_xact_lock_shared(1)"
+}
+statement! {
+    struct Quick {} -> Integer = "SELECT 1"
+}
+
+const HOLD: QueryName = query_name!("session.hold", "SELECT", "pg_locks");
+const QUICK: QueryName = query_name!("session.show", "SELECT", "pg_settings");
 const CREATE: QueryName = query_name!("branch.create", "INSERT", "branches");
 
 type Fields = BTreeMap<String, String>;
@@ -138,6 +147,71 @@ async fn a_query_s_span_names_it_and_holds_none_of_its_values() {
     assert_eq!(slow.count(), 3);
     let all = format!("{notes:?}");
     assert!(!all.contains("Maria"), "{all}");
+}
+
+#[tokio::test]
+async fn waiting_for_a_connection_is_told_and_makes_no_query_slow() {
+    let base = TestDatabase::new().await;
+    let clinics = two_clinics(&base).await;
+    let cx = &clinics.a.cx;
+    let db = base.database_with(|settings| {
+        settings.max_connections = 4;
+        settings.slow_query = Duration::from_secs(2);
+    });
+    // Both connections of the requests are held until the lock is given up.
+    let holder = base.superuser().await;
+    holder
+        .batch_execute("SELECT pg_advisory_lock(1)")
+        .await
+        .unwrap();
+    let held = || db.once::<i32, _, _>(cx, HOLD, Hold {});
+    let notes = Notes::default();
+    let innocent = async {
+        wait_for_holders(&holder).await;
+        let asked = async {
+            let quick: Vec<i32> = db.once(cx, QUICK, Quick {}).await.unwrap();
+            assert_eq!(quick, [1]);
+        };
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            holder
+                .batch_execute("SELECT pg_advisory_unlock(1)")
+                .await
+                .unwrap();
+        };
+        let heard = asked.with_subscriber(Registry::default().with(notes.clone()));
+        futures_util::join!(heard, release);
+    };
+    let (one, other, ()) = futures_util::join!(held(), held(), innocent);
+    one.and(other).unwrap();
+
+    let notes = notes.0.lock().unwrap();
+    let told = |text: &str| {
+        let said = |note: &&Fields| note.get("message").is_some_and(|message| message == text);
+        notes.iter().filter(said).count()
+    };
+    assert_eq!(told("slow query"), 0, "{notes:?}");
+    assert_eq!(told("slow to get a database connection"), 1, "{notes:?}");
+}
+
+/// Waits until two connections wait for the lock.
+async fn wait_for_holders(behind: &tokio_postgres::Client) {
+    loop {
+        let waiting: i64 = behind
+            .query_one(
+                "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                 WHERE d.datname = current_database() AND l.locktype = 'advisory'
+                   AND NOT l.granted",
+                &[],
+            )
+            .await
+            .unwrap()
+            .get(0);
+        if waiting == 2 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[derive(Debug)]

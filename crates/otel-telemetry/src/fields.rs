@@ -102,6 +102,7 @@ pub const FIELDS: &[(&str, Shape)] = &[
     (HTTP_RESPONSE_STATUS_CODE, Shape::Number),
     (HTTP_ROUTE, Shape::Word),
     ("lag_ms", Shape::Number),
+    ("lane", Shape::Word),
     ("max_connections", Shape::Number),
     (MESSAGING_DESTINATION_NAME, Shape::Word),
     (MESSAGING_OPERATION_NAME, Shape::Word),
