@@ -12,7 +12,7 @@ use tokio::runtime::{Handle, Id};
 pub use crate::connect::AddressError;
 use crate::connect::Connector;
 use crate::error::failed;
-use crate::pool::{Lane, Lease, Shard, keep_house};
+use crate::pool::{Lane, Lease, Shard, Size, keep_house};
 use crate::sequencer::SequencerSignal;
 
 /// How many connections there are and how long things may take.
@@ -21,10 +21,13 @@ pub struct PoolSettings {
     /// Where PostgreSQL is: `postgres://user:password@host/database?sslmode=…`, or a host that
     /// is a folder (`?host=/run/postgresql`) for a unix socket.
     pub url: String,
-    /// Connections of this process at most. Split among the shards, at least two each, so that
-    /// many shards raise it.
+    /// Connections of this process at most, with those beside the pool. Split among the shards,
+    /// at least two each, so that many shards raise it.
     pub max_connections: usize,
-    /// Idle connections that are kept however long they idle.
+    /// Connections that this process has beside the pool: the sequencer's.
+    pub beside: usize,
+    /// Idle connections that are kept however long they idle, in all. Fewer than there are
+    /// shards leave some shards without one.
     pub keep: usize,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
@@ -37,12 +40,13 @@ pub struct PoolSettings {
 }
 
 impl PoolSettings {
-    /// 20 connections, of which 5 are kept, for one shard; 10 s to get one, 5 min idle, slow
+    /// 20 connections, none of them beside the pool, of which 5 are kept, for one shard; 10 s to get one, 5 min idle, slow
     /// from 1 s on.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             max_connections: 20,
+            beside: 0,
             keep: 5,
             acquire_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(5),
@@ -103,7 +107,7 @@ impl Database {
             signal: SequencerSignal::default(),
             settings,
         };
-        let least = 2 * (pool.settings.shards.max(1) + 1);
+        let least = 2 * pool.expected() + pool.settings.beside;
         if least > pool.settings.max_connections {
             tracing::warn!(
                 target: "acolhe::db",
@@ -184,6 +188,11 @@ impl Database {
 }
 
 impl Pool {
+    /// How many shards there should be: one for each runtime that asks, and the jobs'.
+    fn expected(&self) -> usize {
+        self.settings.shards.max(1) + 1
+    }
+
     fn shards(&self) -> MutexGuard<'_, Vec<Arc<Shard>>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,7 +204,7 @@ impl Pool {
             return Arc::clone(shard);
         }
         let settings = &self.settings;
-        let expected = settings.shards.max(1) + 1;
+        let expected = self.expected();
         if shards.len() >= expected {
             tracing::warn!(
                 target: "acolhe::db",
@@ -204,23 +213,22 @@ impl Pool {
                 "more runtimes ask for database connections than were expected"
             );
         }
-        // What does not divide evenly goes to the requests' first shards.
-        let extra = usize::from(
-            lane == Lane::Requests && shards.len() < settings.max_connections % expected,
-        );
-        let most = (settings.max_connections / expected + extra).max(2);
+        let pooled = settings.max_connections.saturating_sub(settings.beside);
+        let size = Size {
+            most: share(pooled, expected, lane, &shards, |size| size.most).max(2),
+            keep: share(settings.keep, expected, lane, &shards, |size| size.keep),
+        };
         let shard = Arc::new(Shard::new(
             lane,
             runtime,
             Arc::clone(&self.connector),
             settings.acquire_timeout,
-            most,
+            size,
         ));
         shards.push(Arc::clone(&shard));
         drop(shards);
         let pool = Arc::downgrade(self);
-        let keep = settings.keep.div_ceil(expected);
-        keep_house(&shard, settings.idle_timeout, keep, move || {
+        keep_house(&shard, settings.idle_timeout, move || {
             if let Some(pool) = pool.upgrade() {
                 pool.shards().retain(|shard| !shard.serves(lane, runtime));
             }
@@ -229,10 +237,85 @@ impl Pool {
     }
 }
 
+/// What a new shard gets of `total`, which is split evenly among the `expected`. What does not
+/// divide goes to requests, one to each of their shards until none is left.
+fn share(
+    total: usize,
+    expected: usize,
+    lane: Lane,
+    present: &[Arc<Shard>],
+    of: impl Fn(Size) -> usize,
+) -> usize {
+    let (even, left) = (total / expected, total % expected);
+    let given = present
+        .iter()
+        .filter(|shard| shard.lane() == Lane::Requests && of(shard.size()) > even)
+        .count();
+    even + usize::from(lane == Lane::Requests && given < left)
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("lane", &self.lane)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// The sizes of all shards of a process with so many workers; the jobs' is made at `jobs_at`.
+    fn sizes(workers: usize, jobs_at: usize, change: impl FnOnce(&mut PoolSettings)) -> Vec<Size> {
+        let mut settings = PoolSettings::new("postgres://acolhe_app@127.0.0.1:1/none");
+        settings.shards = workers;
+        change(&mut settings);
+        let db = Database::new(settings).unwrap();
+        let runtimes: Vec<Runtime> = (0..=workers).map(|_| runtime()).collect();
+        let sizes = runtimes.iter().enumerate().map(|(at, runtime)| {
+            let db = if at == jobs_at {
+                db.for_jobs()
+            } else {
+                db.clone()
+            };
+            runtime.block_on(async { db.shard(Handle::current().id()).size() })
+        });
+        sizes.collect()
+    }
+
+    #[test]
+    fn shards_have_together_what_was_agreed() {
+        for workers in [1, 2, 3, 4, 7, 8, 16, 32] {
+            for jobs_at in [0, workers] {
+                let sizes = sizes(workers, jobs_at, |settings| settings.beside = 1);
+                let kept: usize = sizes.iter().map(|size| size.keep).sum();
+                assert_eq!(kept, 5, "{workers}: {sizes:?}");
+                let most: usize = sizes.iter().map(|size| size.most).sum();
+                assert_eq!(most, 19.max(2 * (workers + 1)), "{workers}: {sizes:?}");
+                assert!(sizes.iter().all(|size| size.most >= 2));
+            }
+        }
+    }
+
+    #[test]
+    fn a_shard_that_comes_in_the_place_of_another_gets_its_share() {
+        let mut settings = PoolSettings::new("postgres://acolhe_app@127.0.0.1:1/none");
+        settings.shards = 2;
+        let db = Database::new(settings).unwrap();
+        let shard =
+            |runtime: &Runtime| runtime.block_on(async { db.shard(Handle::current().id()).size() });
+        let (one, other) = (runtime(), runtime());
+        let (first, second) = (shard(&one), shard(&other));
+        assert_eq!((first.most, second.most), (7, 7));
+        drop(one);
+        assert_eq!(shard(&runtime()), first);
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kernel::StoreError;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::connect::{Conn, Connector};
 use crate::error::unavailable;
@@ -43,8 +43,18 @@ pub(crate) struct Shard {
     runtime: Id,
     connector: Arc<Connector>,
     acquire_timeout: Duration,
+    size: Size,
     idle: Mutex<Vec<Conn>>,
     permits: Semaphore,
+}
+
+/// How many connections a shard has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// At most.
+    pub(crate) most: usize,
+    /// Kept, however long they idle.
+    pub(crate) keep: usize,
 }
 
 /// A connection that somebody works with. Unless [`Lease::finish`] was called it is thrown
@@ -61,15 +71,16 @@ impl Shard {
         runtime: Id,
         connector: Arc<Connector>,
         acquire_timeout: Duration,
-        most: usize,
+        size: Size,
     ) -> Self {
         Self {
             lane,
             runtime,
             connector,
             acquire_timeout,
-            idle: Mutex::new(Vec::with_capacity(most)),
-            permits: Semaphore::new(most),
+            size,
+            idle: Mutex::new(Vec::with_capacity(size.most)),
+            permits: Semaphore::new(size.most),
         }
     }
 
@@ -78,11 +89,22 @@ impl Shard {
         self.lane == lane && self.runtime == runtime
     }
 
-    /// Hands out an idle connection, or opens one.
+    /// Whom it serves.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Its share of the pool's connections.
+    pub(crate) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Hands out an idle connection, or opens one, within the acquire timeout.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
+        let deadline = tokio::time::Instant::now() + self.acquire_timeout;
         match self.permits.try_acquire() {
             Ok(permit) => permit.forget(),
-            Err(_) => timeout(self.acquire_timeout, self.permits.acquire())
+            Err(_) => timeout_at(deadline, self.permits.acquire())
                 .await
                 .ok()
                 .and_then(Result::ok)
@@ -104,16 +126,18 @@ impl Shard {
                 return Ok(lease);
             }
         }
-        lease.connected().await
+        timeout_at(deadline, lease.connected())
+            .await
+            .unwrap_or_else(|_| Err(unavailable("no connection was made in time")))
     }
 
-    /// Closes what the server closed, and what was idle too long, beyond `keep`.
-    fn prune(&self, idle_timeout: Duration, keep: usize) {
+    /// Closes what the server closed, and what was idle too long, beyond those kept.
+    fn prune(&self, idle_timeout: Duration) {
         let now = Instant::now();
         // The stack's bottom is what was idle longest.
         let mut idle = self.idle();
         idle.retain(|conn| !conn.is_closed());
-        let spare = idle.len().saturating_sub(keep);
+        let spare = idle.len().saturating_sub(self.size.keep);
         let old = idle
             .iter()
             .take(spare)
@@ -131,8 +155,9 @@ impl Shard {
 
 impl Lease {
     /// Opens a connection for itself, in a task of its own: where the caller gives up meanwhile,
-    /// the connection is made nevertheless and serves the next. Were it dropped with the caller,
-    /// impatient callers could keep a busy server without a single connection for ever.
+    /// or has waited for its turn too long already, the connection is made nevertheless and
+    /// serves the next. Were it dropped with the caller, impatient callers could keep a busy
+    /// server without a single connection for ever.
     async fn connected(mut self) -> Result<Self, StoreError> {
         let (give, made) = oneshot::channel();
         Handle::current().spawn(async move {
@@ -193,7 +218,6 @@ impl Drop for Lease {
 pub(crate) fn keep_house(
     shard: &Arc<Shard>,
     idle_timeout: Duration,
-    keep: usize,
     ended: impl FnOnce() + Send + 'static,
 ) {
     struct Ending<F: FnOnce()>(Option<F>);
@@ -214,7 +238,7 @@ pub(crate) fn keep_house(
             let Some(shard) = shard.upgrade() else {
                 break;
             };
-            shard.prune(idle_timeout, keep);
+            shard.prune(idle_timeout);
         }
     });
 }

@@ -73,7 +73,7 @@ impl Foundation {
         })
     }
 
-    /// Clock, randomness and keys in one.
+    /// Clock, randomness and keys in one, and the present trace.
     pub fn tools(&self) -> Toolkit {
         Toolkit::new(
             Arc::clone(&self.clock),
@@ -158,6 +158,8 @@ fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
     let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
     Database::new(PoolSettings {
         max_connections: settings.max_connections,
+        // The sequencer's, where this process runs one.
+        beside: usize::from(config.jobs.enabled),
         keep: settings.keep,
         acquire_timeout: settings.acquire_timeout,
         idle_timeout: settings.idle_timeout,

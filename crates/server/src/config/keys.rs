@@ -101,9 +101,13 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "database.max_connections",
         "20",
-        "Connections of this process at most; raised to two for each worker.",
+        "Connections of this process at most, the sequencer's among them; raised to two for each worker, two for jobs and the sequencer's.",
     ),
-    key("database.keep", "5", "Idle connections that are kept."),
+    key(
+        "database.keep",
+        "5",
+        "Idle connections of the pool that are kept, in all.",
+    ),
     key(
         "database.acquire_timeout",
         "10s",
