@@ -105,7 +105,8 @@ async fn a_connection_that_is_not_free_in_time_is_unavailable() {
         .batch_execute("SELECT pg_advisory_lock(1)")
         .await
         .unwrap();
-    let hold = || db.system::<i32, _, _>(&sys(), PID, Hold {});
+    let sys = sys();
+    let hold = || db.system::<i32, _, _>(&sys, PID, Hold {});
     let third = async {
         let answer = pid(&db).await;
         holder

@@ -126,7 +126,8 @@ pub trait JobLeases: Send + Sync {
         ttl: Duration,
     ) -> Result<Vec<LeasedJob>, StoreError>;
 
-    /// Prolongs leases; answers those that still hold.
+    /// Prolongs leases; answers those that still hold. One whose job is being ended this moment
+    /// counts as held, and is not prolonged.
     async fn renew(
         &self,
         sys: &SystemContext,
