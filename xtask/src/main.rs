@@ -19,6 +19,7 @@ mod environment;
 mod fuzz;
 mod interrupt;
 mod openapi;
+mod plans;
 mod postgres;
 mod process;
 mod replay;
@@ -60,6 +61,7 @@ enum Command {
     Replay(replay::Args),
     Crash(crash::Args),
     Fuzz(fuzz::Args),
+    Plans(plans::Args),
 }
 
 impl Command {
@@ -75,6 +77,7 @@ impl Command {
             Self::Replay(args) => args.run(checkout),
             Self::Crash(args) => args.run(checkout),
             Self::Fuzz(args) => args.run(checkout),
+            Self::Plans(args) => args.run(checkout),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod clinics;
 pub mod clock;
+pub mod crowd;
 pub mod database;
 pub mod random;
 pub mod tools;
@@ -18,6 +19,7 @@ pub mod webhooks;
 
 pub use clinics::{Clinic, TwoClinics, two_clinics};
 pub use clock::FixedClock;
+pub use crowd::Crowd;
 pub use database::TestDatabase;
 pub use random::SeededRandom;
 pub use tools::{keys, toolkit};

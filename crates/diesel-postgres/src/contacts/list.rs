@@ -17,6 +17,10 @@ use crate::contacts::rows::SummaryColumns;
 /// than that shows the newest of them only.
 const MOST_CANDIDATES: &str = "2000";
 
+/// The most rows that a page is asked for: the longest page and one. Written out, because the planner
+/// takes a bound limit for a tenth of all rows.
+const LONGEST_PAGE: &str = "101";
+
 /// The list, with all binds owned.
 pub(super) struct ListStatement {
     order: ContactOrder,
@@ -100,17 +104,157 @@ impl TenantSelect for ListStatement {}
 /// Column, direction and comparison of an order.
 const fn sorting(order: ContactOrder) -> (&'static str, bool) {
     match order {
-        ContactOrder::NewestFirst => ("c.created_at", true),
-        ContactOrder::OldestFirst => ("c.created_at", false),
-        ContactOrder::LatestChangeFirst => ("c.updated_at", true),
-        ContactOrder::EarliestChangeFirst => ("c.updated_at", false),
-        ContactOrder::ByName => ("c.name_key", false),
-        ContactOrder::ByNameDescending => ("c.name_key", true),
+        ContactOrder::NewestFirst => ("created_at", true),
+        ContactOrder::OldestFirst => ("created_at", false),
+        ContactOrder::LatestChangeFirst => ("updated_at", true),
+        ContactOrder::EarliestChangeFirst => ("updated_at", false),
+        ContactOrder::ByName => ("name_key", false),
+        ContactOrder::ByNameDescending => ("name_key", true),
     }
 }
 
 impl QueryFragment<Pg> for ListStatement {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if self.words.is_none() && self.must_gather() {
+            return self.gathered(&mut out);
+        }
+        self.columns(&mut out);
+        if let Some(words) = &self.words {
+            candidates(words, &mut out)?;
+        }
+        out.push_sql("app.contacts c WHERE ");
+        self.conditions(Filters::Plain, &mut out)?;
+        self.page_order("c", &mut out);
+        out.push_bind_param::<BigInt, _>(&self.rows)
+    }
+}
+
+/// How a filter's conditions are written.
+#[derive(Clone, Copy, PartialEq)]
+enum Filters {
+    /// So that an index may be read by them.
+    Plain,
+    /// So that none can: the page's order chooses the index, and the conditions are held against
+    /// each row on the way. (`IS TRUE` is no condition of an index, and is estimated alike.)
+    OnTheWay,
+}
+
+impl ListStatement {
+    const fn by_creation(&self) -> bool {
+        matches!(
+            self.order,
+            ContactOrder::NewestFirst | ContactOrder::OldestFirst
+        )
+    }
+
+    const fn has_range(&self) -> bool {
+        self.created_from.is_some() || self.created_before.is_some()
+    }
+
+    /// Whether no index has both the filter and the order. How many contacts pass decides then
+    /// whether to fetch and sort them or to read on in order until the page is full; a generic plan
+    /// cannot know, and the wrong one reads the whole clinic.
+    fn must_gather(&self) -> bool {
+        let single = [
+            self.owner.is_some(),
+            self.source.is_some(),
+            self.statuses.len() == 1,
+        ];
+        let singles = single.iter().filter(|given| **given).count();
+        let several = self.tag.is_some() || self.statuses.len() > 1;
+        if self.by_creation() {
+            several || singles > 1
+        } else {
+            several || singles > 0 || self.has_range()
+        }
+    }
+
+    /// Two lists of which one is empty: where some filter lets few pass, theirs, sorted; where each
+    /// lets many pass, the first that come in order.
+    fn gathered<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT u.* FROM (SELECT coalesce(");
+        self.few(out)?;
+        // The limit keeps this from being worked out once for each list.
+        out.push_sql(") AS ids LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
+        self.columns(out);
+        out.push_sql(
+            "unnest(n.ids) AS candidate (contact_id), app.contacts c \
+             WHERE n.ids IS NOT NULL AND c.id = candidate.contact_id AND ",
+        );
+        self.conditions(Filters::Plain, out)?;
+        self.page_order("c", out);
+        out.push_sql(LONGEST_PAGE);
+        out.push_sql(") UNION ALL (");
+        self.columns(out);
+        out.push_sql("app.contacts c WHERE n.ids IS NULL AND ");
+        self.conditions(Filters::OnTheWay, out)?;
+        self.page_order("c", out);
+        out.push_sql(LONGEST_PAGE);
+        out.push_sql(")) p");
+        self.page_order("p", out);
+        out.push_bind_param::<BigInt, _>(&self.rows)?;
+        out.push_sql(") u");
+        Ok(())
+    }
+
+    /// For each filter in turn, the ids that it lets pass, or NULL where they are too many. What
+    /// follows an answer is not asked any more.
+    fn few<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        const BEGIN: &str = "(SELECT CASE WHEN count(*) <= 1000 \
+            THEN coalesce(array_agg(x.id), '{}') END FROM (SELECT ";
+        const END: &str = " LIMIT 1001) x)";
+        const OF_CONTACTS: &str =
+            "f.id FROM app.contacts f WHERE f.clinic_id = s.t AND f.merged_into IS NULL";
+        let mut first = true;
+        let mut begin = |out: &mut AstPass<'_, 'b, Pg>, from: &'static str| {
+            out.push_sql(if first { "" } else { ", " });
+            first = false;
+            out.push_sql(BEGIN);
+            out.push_sql(from);
+        };
+        if let Some(tag) = &self.tag {
+            begin(
+                out,
+                "f.contact_id AS id FROM app.contact_tags f WHERE f.clinic_id = s.t AND f.tag = ",
+            );
+            out.push_bind_param::<Text, _>(tag)?;
+            out.push_sql(END);
+        }
+        if let Some(owner) = &self.owner {
+            begin(out, OF_CONTACTS);
+            out.push_sql(" AND f.owner_id = ");
+            out.push_bind_param::<SqlUuid, _>(owner)?;
+            out.push_sql(END);
+        }
+        if let Some(source) = &self.source {
+            begin(out, OF_CONTACTS);
+            out.push_sql(" AND f.source = ");
+            out.push_bind_param::<Text, _>(source)?;
+            out.push_sql(END);
+        }
+        if self.has_range() && !self.by_creation() {
+            begin(out, OF_CONTACTS);
+            if let Some(from) = &self.created_from {
+                out.push_sql(" AND f.created_at >= ");
+                out.push_bind_param::<Timestamptz, _>(from)?;
+            }
+            if let Some(before) = &self.created_before {
+                out.push_sql(" AND f.created_at < ");
+                out.push_bind_param::<Timestamptz, _>(before)?;
+            }
+            out.push_sql(END);
+        }
+        if !self.statuses.is_empty() {
+            begin(out, OF_CONTACTS);
+            out.push_sql(" AND f.status = ANY (");
+            out.push_bind_param::<Array<Text>, _>(&self.statuses)?;
+            out.push_sql(")");
+            out.push_sql(END);
+        }
+        Ok(())
+    }
+
+    fn columns(&self, out: &mut AstPass<'_, '_, Pg>) {
         out.push_sql(
             "SELECT c.id, c.name, c.name_key, c.social_name, c.birth_date, c.status, c.source, \
              c.owner_id, c.tags, c.primary_phone, c.primary_email, ",
@@ -118,55 +262,68 @@ impl QueryFragment<Pg> for ListStatement {
         out.push_sql(if self.with_notes {
             "c.notes"
         } else {
-            "NULL::text"
+            "NULL::text AS notes"
         });
         out.push_sql(", c.row_version, c.created_at, c.updated_at FROM ");
-        if let Some(words) = &self.words {
-            candidates(words, &mut out)?;
-        }
-        out.push_sql("app.contacts c WHERE c.clinic_id = s.t AND c.merged_into IS NULL");
-        if let Some(words) = &self.words {
-            every_word(words, &mut out)?;
+    }
+
+    /// Everything that must hold of a contact `c`.
+    fn conditions<'b>(
+        &'b self,
+        filters: Filters,
+        out: &mut AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
+        let on_the_way = filters == Filters::OnTheWay;
+        let end = if on_the_way { ") IS TRUE" } else { ")" };
+        out.push_sql("c.clinic_id = s.t AND c.merged_into IS NULL");
+        if self.words.is_some() {
+            out.push_sql(" AND c.id = candidate.contact_id");
         }
         match self.statuses.as_slice() {
             [] => out.push_sql(" AND c.status <> 'archived'"),
             // One status alone can use the order of its index.
             [status] => {
-                out.push_sql(" AND c.status = ");
+                out.push_sql(" AND (c.status = ");
                 out.push_bind_param::<Text, _>(status)?;
+                out.push_sql(end);
             }
             _ => {
-                out.push_sql(" AND c.status = ANY (");
+                out.push_sql(" AND (c.status = ANY (");
                 out.push_bind_param::<Array<Text>, _>(&self.statuses)?;
                 out.push_sql(")");
+                out.push_sql(end);
             }
         }
         if let Some(tag) = &self.tag {
-            out.push_sql(
-                " AND EXISTS (SELECT FROM app.contact_tags t WHERE t.clinic_id = s.t AND t.tag = ",
-            );
+            out.push_sql(" AND ");
             out.push_bind_param::<Text, _>(tag)?;
-            out.push_sql(" AND t.contact_id = c.id)");
+            out.push_sql(" = ANY (c.tags)");
         }
         if let Some(owner) = &self.owner {
-            out.push_sql(" AND c.owner_id = ");
+            out.push_sql(" AND (c.owner_id = ");
             out.push_bind_param::<SqlUuid, _>(owner)?;
+            out.push_sql(end);
         }
         if let Some(source) = &self.source {
-            out.push_sql(" AND c.source = ");
+            out.push_sql(" AND (c.source = ");
             out.push_bind_param::<Text, _>(source)?;
+            out.push_sql(end);
         }
+        // The range of creation bounds the index of its own order.
+        let end = if self.by_creation() { ")" } else { end };
         if let Some(from) = &self.created_from {
-            out.push_sql(" AND c.created_at >= ");
+            out.push_sql(" AND (c.created_at >= ");
             out.push_bind_param::<Timestamptz, _>(from)?;
+            out.push_sql(end);
         }
         if let Some(before) = &self.created_before {
-            out.push_sql(" AND c.created_at < ");
+            out.push_sql(" AND (c.created_at < ");
             out.push_bind_param::<Timestamptz, _>(before)?;
+            out.push_sql(end);
         }
-        let (column, descending) = sorting(self.order);
         if let Some((sort, id)) = &self.after {
-            out.push_sql(" AND (");
+            let (column, descending) = sorting(self.order);
+            out.push_sql(" AND (c.");
             out.push_sql(column);
             out.push_sql(if descending {
                 ", c.id) < ("
@@ -181,41 +338,68 @@ impl QueryFragment<Pg> for ListStatement {
             out.push_bind_param::<SqlUuid, _>(id)?;
             out.push_sql(")");
         }
-        out.push_sql(" ORDER BY ");
-        out.push_sql(column);
-        out.push_sql(if descending {
-            " DESC, c.id DESC LIMIT "
-        } else {
-            ", c.id LIMIT "
-        });
-        out.push_bind_param::<BigInt, _>(&self.rows)
+        Ok(())
+    }
+
+    /// The order of a page of `table`, up to its limit.
+    fn page_order(&self, table: &'static str, out: &mut AstPass<'_, '_, Pg>) {
+        let (column, descending) = sorting(self.order);
+        for part in [" ORDER BY ", table, ".", column] {
+            out.push_sql(part);
+        }
+        let direction = if descending { " DESC" } else { "" };
+        for part in [direction, ", ", table, ".id", direction, " LIMIT "] {
+            out.push_sql(part);
+        }
     }
 }
 
-/// The contacts of the rarest word, as `candidate`. How rare a word is, is counted no further than
-/// the cap; newest contacts come first, so that the cap cuts off the oldest.
+/// The contacts that match every word, as `candidate`: of the rarest word, those that have the
+/// others too. How rare a word is, is counted no further than the cap; newest contacts come first,
+/// so that the cap cuts off the oldest. Only indexes of tokens are read.
 fn candidates<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql("(SELECT DISTINCT k.contact_id FROM (SELECT w.low, w.high FROM unnest(");
-    out.push_bind_param::<Array<Text>, _>(&words.lows)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Text>, _>(&words.highs)?;
+    out.push_sql("(SELECT DISTINCT k.contact_id FROM ");
+    let several = words.lows.len() > 1;
+    if several {
+        out.push_sql("(SELECT w.low, w.high FROM ");
+        unnested(words, out)?;
+        out.push_sql(
+            ", LATERAL (SELECT count(*) AS found FROM (SELECT FROM app.contact_tokens t \
+             WHERE t.clinic_id = s.t AND t.token >= w.low COLLATE \"C\" \
+             AND t.token < w.high COLLATE \"C\" LIMIT ",
+        );
+        out.push_sql(MOST_CANDIDATES);
+        out.push_sql(") x) n ORDER BY n.found LIMIT 1) rare");
+    } else {
+        unnested(words, out)?;
+    }
+    let rare = if several { "rare" } else { "w" };
     out.push_sql(
-        ") AS w (low, high), LATERAL (SELECT count(*) AS found FROM (SELECT FROM \
-         app.contact_tokens t WHERE t.clinic_id = s.t AND t.token >= w.low COLLATE \"C\" \
-         AND t.token < w.high COLLATE \"C\" LIMIT ",
+        ", LATERAL (SELECT t.contact_id FROM app.contact_tokens t WHERE t.clinic_id = s.t \
+         AND t.token >= ",
     );
-    out.push_sql(MOST_CANDIDATES);
+    for part in [rare, ".low COLLATE \"C\" AND t.token < ", rare] {
+        out.push_sql(part);
+    }
     out.push_sql(
-        ") x) n ORDER BY n.found LIMIT 1) rare, LATERAL (SELECT t.contact_id FROM \
-         app.contact_tokens t WHERE t.clinic_id = s.t AND t.token >= rare.low COLLATE \"C\" \
-         AND t.token < rare.high COLLATE \"C\" \
-         ORDER BY t.clinic_id DESC, t.token DESC, t.contact_id DESC LIMIT ",
+        ".high COLLATE \"C\" ORDER BY t.clinic_id DESC, t.token DESC, t.contact_id DESC LIMIT ",
     );
     out.push_sql(MOST_CANDIDATES);
     out.push_sql(") k");
-    if let Some(mac) = &words.document_mac {
+    if several {
+        out.push_sql(" WHERE NOT EXISTS (SELECT FROM ");
+        unnested(words, out)?;
         out.push_sql(
-            " UNION SELECT d.id FROM app.contacts d WHERE d.clinic_id = s.t AND d.document_mac = ",
+            " WHERE w.low <> rare.low AND NOT EXISTS (SELECT FROM app.contact_tokens t \
+             WHERE t.clinic_id = s.t AND t.contact_id = k.contact_id \
+             AND t.token >= w.low COLLATE \"C\" AND t.token < w.high COLLATE \"C\"))",
+        );
+    }
+    if let Some(mac) = &words.document_mac {
+        // Documents are indexed for contacts that were not merged away.
+        out.push_sql(
+            " UNION SELECT d.id FROM app.contacts d WHERE d.clinic_id = s.t \
+             AND d.merged_into IS NULL AND d.document_mac = ",
         );
         out.push_bind_param::<Bytea, _>(mac)?;
     }
@@ -223,21 +407,12 @@ fn candidates<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResul
     Ok(())
 }
 
-/// Holds each candidate against every word.
-fn every_word<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql(" AND c.id = candidate.contact_id AND (NOT EXISTS (SELECT FROM unnest(");
+/// The words' ranges as `w`.
+fn unnested<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("unnest(");
     out.push_bind_param::<Array<Text>, _>(&words.lows)?;
     out.push_sql(", ");
     out.push_bind_param::<Array<Text>, _>(&words.highs)?;
-    out.push_sql(
-        ") AS w (low, high) WHERE NOT EXISTS (SELECT FROM app.contact_tokens t \
-         WHERE t.clinic_id = s.t AND t.contact_id = c.id \
-         AND t.token >= w.low COLLATE \"C\" AND t.token < w.high COLLATE \"C\"))",
-    );
-    if let Some(mac) = &words.document_mac {
-        out.push_sql(" OR c.document_mac = ");
-        out.push_bind_param::<Bytea, _>(mac)?;
-    }
-    out.push_sql(")");
+    out.push_sql(") AS w (low, high)");
     Ok(())
 }

@@ -7,4 +7,5 @@ pub(crate) mod statements;
 mod store;
 
 pub use documents::PgDocumentStore;
+pub use rows::document_binding;
 pub use store::PgContactStore;

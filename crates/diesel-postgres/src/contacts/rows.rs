@@ -66,7 +66,7 @@ fn status(name: &str) -> Result<ContactStatus, StoreError> {
 }
 
 /// What a sealed document is bound to: it opens in its own row only.
-pub(super) fn document_binding(contact: ContactId) -> Vec<u8> {
+pub fn document_binding(contact: ContactId) -> Vec<u8> {
     let mut binding = b"app.contacts.document_sealed:".to_vec();
     binding.extend_from_slice(Uuid::from(contact).as_bytes());
     binding

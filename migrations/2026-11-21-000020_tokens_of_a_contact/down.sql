@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY app.contact_tokens_of_contact;
