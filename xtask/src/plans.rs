@@ -4,12 +4,11 @@
 //! here PostgreSQL is started for it, and the options are read.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, bail};
-use serde_json::Value;
+use anyhow::bail;
 
 use crate::{
     checkout::Checkout,
@@ -99,11 +98,5 @@ fn build(checkout: &Checkout) -> anyhow::Result<PathBuf> {
     if !process::run(&mut command)?.success() {
         bail!("it could not be built: see above");
     }
-    let mut metadata = checkout.cargo();
-    metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
-    let metadata: Value = serde_json::from_str(&process::quiet(&mut metadata)?)?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join("debug/examples/plans"))
+    Ok(checkout.target_folder()?.join("debug/examples/plans"))
 }

@@ -422,8 +422,13 @@ async fn details(client: &Client) -> Vec<Case> {
             cases.push(Case {
                 name: format!("inbox {name} {page}"),
                 clinic: 0,
-                ask: Ask::Conversations(filter.clone(), after, PageLimit::default()),
-                budget,
+                ask: Ask::Conversations(filter, after, PageLimit::default()),
+                // What is unread is little; of that, what is open is picked out.
+                budget: if filter.status.is_some() && filter.unread.is_some() {
+                    Budget::PerRow(20.0)
+                } else {
+                    budget
+                },
             });
         }
     }

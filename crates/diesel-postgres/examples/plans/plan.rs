@@ -31,8 +31,7 @@ impl Plan {
 
     /// Pages that were looked at, all nodes together.
     pub(crate) fn buffers(&self) -> u64 {
-        let count = |name| self.root[name].as_u64().unwrap_or(0);
-        count("Shared Hit Blocks") + count("Shared Read Blocks")
+        Node(&self.root).buffers()
     }
 
     /// Every node, from the top.
@@ -109,6 +108,12 @@ impl<'p> Node<'p> {
             + self.number("Rows Removed by Join Filter")
             + self.number("Rows Removed by Index Recheck");
         all * self.number("Actual Loops")
+    }
+
+    /// Pages that it and those below it looked at.
+    pub(crate) fn buffers(self) -> u64 {
+        let count = |name| self.0[name].as_u64().unwrap_or(0);
+        count("Shared Hit Blocks") + count("Shared Read Blocks")
     }
 
     /// Whether it reads a table of ours.

@@ -1,6 +1,7 @@
 //! The list of contacts: one statement, whose text varies with what is asked for. Text is chosen
 //! from constants; everything that was asked goes in as binds.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use contacts::{ContactOrder, ContactQuery, ContactStatus};
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -21,6 +22,9 @@ const MOST_CANDIDATES: &str = "2000";
 /// takes a bound limit for a tenth of all rows.
 const LONGEST_PAGE: &str = "101";
 
+/// A contact is changed after it is created, as far as the clocks of two servers agree.
+const CLOCKS_APART: TimeDelta = TimeDelta::days(1);
+
 /// The list, with all binds owned.
 pub(super) struct ListStatement {
     order: ContactOrder,
@@ -29,8 +33,10 @@ pub(super) struct ListStatement {
     tag: Option<String>,
     owner: Option<Uuid>,
     source: Option<String>,
-    created_from: Option<chrono::DateTime<chrono::Utc>>,
-    created_before: Option<chrono::DateTime<chrono::Utc>>,
+    created_from: Option<DateTime<Utc>>,
+    created_before: Option<DateTime<Utc>>,
+    /// Nothing that passes was changed before this instant.
+    updated_from: Option<DateTime<Utc>>,
     words: Option<Words>,
     after: Option<(SortValue, Uuid)>,
     rows: i64,
@@ -80,6 +86,9 @@ impl ListStatement {
                 .map(|source| source.as_str().to_owned()),
             created_from: filter.created_from,
             created_before: filter.created_before,
+            updated_from: filter
+                .created_from
+                .and_then(|from| from.checked_sub_signed(CLOCKS_APART)),
             words,
             after: query
                 .after
@@ -145,6 +154,14 @@ impl ListStatement {
             self.order,
             ContactOrder::NewestFirst | ContactOrder::OldestFirst
         )
+    }
+
+    /// The instant at which the page before ended.
+    const fn cursor(&self) -> Option<DateTime<Utc>> {
+        match &self.after {
+            Some((SortValue::Instant(at), _)) => Some(*at),
+            _ => None,
+        }
     }
 
     const fn has_range(&self) -> bool {
@@ -309,17 +326,36 @@ impl ListStatement {
             out.push_bind_param::<Text, _>(source)?;
             out.push_sql(end);
         }
-        // The range of creation bounds the index of its own order.
+        // The range of creation bounds the index of its own order. Beside a cursor the same bound
+        // is left out: of two, an index begins at the wider one, pages away.
         let end = if self.by_creation() { ")" } else { end };
-        if let Some(from) = &self.created_from {
+        let cursor = self.cursor();
+        let (oldest, newest) = (
+            self.order == ContactOrder::OldestFirst,
+            self.order == ContactOrder::NewestFirst,
+        );
+        if let Some(from) = &self.created_from
+            && !(oldest && cursor.is_some_and(|at| at >= *from))
+        {
             out.push_sql(" AND (c.created_at >= ");
             out.push_bind_param::<Timestamptz, _>(from)?;
             out.push_sql(end);
         }
-        if let Some(before) = &self.created_before {
+        if let Some(before) = &self.created_before
+            && !(newest && cursor.is_some_and(|at| at < *before))
+        {
             out.push_sql(" AND (c.created_at < ");
             out.push_bind_param::<Timestamptz, _>(before)?;
             out.push_sql(end);
+        }
+        // Or the walk to the range would be through all that was changed last before it began.
+        let begins = self.order == ContactOrder::EarliestChangeFirst && cursor.is_none();
+        if let Some(from) = &self.updated_from
+            && on_the_way
+            && (begins || self.order == ContactOrder::LatestChangeFirst)
+        {
+            out.push_sql(" AND c.updated_at >= ");
+            out.push_bind_param::<Timestamptz, _>(from)?;
         }
         if let Some((sort, id)) = &self.after {
             let (column, descending) = sorting(self.order);
