@@ -21,7 +21,7 @@ use crate::{
 
 /// Hold the query plans of lists and searches to their budgets, on a million contacts.
 ///
-/// Fills the database acolhe_plans of this checkout's own development cluster (about 3 GB; some
+/// Fills the database acolhe_plans of this checkout's own development cluster (about 5 GB; some
 /// minutes), once, and asks the product's stores under row-level security. Fails when a table is
 /// read from end to end, an index that does not begin with the clinic is used, or far more rows are
 /// visited than answered. The database is kept for the next time.
