@@ -405,12 +405,11 @@ async fn details(client: &Client) -> Vec<Case> {
             },
         ),
     ];
-    let budget = Budget::PerRow(4.0);
     let mut cases = vec![Case {
         name: "contact".to_owned(),
         clinic: 0,
         ask: Ask::Contact(contact.into()),
-        budget,
+        budget: Budget::PerRow(4.0),
     }];
     for (name, filter) in inbox {
         let middle = Position {
@@ -423,12 +422,9 @@ async fn details(client: &Client) -> Vec<Case> {
                 name: format!("inbox {name} {page}"),
                 clinic: 0,
                 ask: Ask::Conversations(filter, after, PageLimit::default()),
-                // What is unread is little; of that, what is open is picked out.
-                budget: if filter.status.is_some() && filter.unread.is_some() {
-                    Budget::PerRow(20.0)
-                } else {
-                    budget
-                },
+                // A clinic of few conversations may be read whole; and of what is unread, which is
+                // little, what is open is picked out.
+                budget: Budget::AtMost(600.0),
             });
         }
     }
