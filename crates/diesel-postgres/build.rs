@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     folders.sort();
 
     let mut code = String::from("&[\n");
+    let mut newest = String::new();
     for folder in folders {
         let name = folder
             .file_name()
@@ -29,6 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         if version.len() != 14 || words.is_empty() {
             return Err(format!("{name}: named like 2026-01-31-000001_what_it_adds").into());
         }
+        if version == newest {
+            return Err(format!("{name}: another migration has its version").into());
+        }
+        newest.clone_from(&version);
         let up = sql(&folder, "up.sql")?;
         let down = sql(&folder, "down.sql")?;
         let in_transaction = in_transaction(&folder)?;

@@ -1,1 +1,1 @@
-DROP INDEX CONCURRENTLY app.contact_tokens_of_contact;
+DROP INDEX CONCURRENTLY IF EXISTS app.contact_tokens_of_contact;

@@ -1,2 +1,2 @@
-CREATE INDEX CONCURRENTLY contact_tokens_by_contact
+CREATE INDEX CONCURRENTLY IF NOT EXISTS contact_tokens_by_contact
     ON app.contact_tokens (clinic_id, contact_id);
