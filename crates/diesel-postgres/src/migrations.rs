@@ -256,7 +256,8 @@ async fn drop_invalid(client: &Client, script: &str) -> Result<(), Error> {
     for name in built_concurrently(script) {
         let invalid = client
             .query(
-                "SELECT format('%I.%I', n.nspname, x.relname) FROM pg_index i
+                "SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, x.relname)
+                 FROM pg_index i
                  JOIN pg_class x ON x.oid = i.indexrelid
                  JOIN pg_namespace n ON n.oid = x.relnamespace
                  WHERE x.relname = $1 AND NOT i.indisvalid
@@ -265,10 +266,8 @@ async fn drop_invalid(client: &Client, script: &str) -> Result<(), Error> {
             )
             .await?;
         for row in invalid {
-            let index: String = row.get(0);
-            client
-                .batch_execute(&format!("DROP INDEX CONCURRENTLY {index}"))
-                .await?;
+            let drop: String = row.get(0);
+            client.batch_execute(&drop).await?;
             tracing::warn!("an unfinished index of an earlier run was dropped, to be built anew");
         }
     }
