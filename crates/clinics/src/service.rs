@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
 use kernel::{
-    Action, AuditEntry, BranchId, Gate, Page, PageLimit, Resource, TenantContext, Toolkit, TypedId,
+    Action, AuditEntry, BranchId, Denied, Gate, Page, PageLimit, Resource, TenantContext, Toolkit,
+    TypedId,
 };
 
 use crate::branch::{Branch, BranchPatch, BranchStatus, NewBranch};
@@ -182,6 +183,15 @@ impl Branches {
             seal_cursor(cx, keys, &NEWEST_FIRST, &position)
         });
         Ok(Page { items, next_cursor })
+    }
+
+    /// Decides as [`Self::create`] does, so that whoever may not create branches learns that
+    /// first, and learns nothing else.
+    pub async fn prepare_create(&self, cx: &TenantContext) -> Result<(), Denied> {
+        let resource = Resource::any("branch");
+        self.gate
+            .authorize(cx, Action::BranchManage, resource)
+            .await
     }
 
     /// Creates a branch, in the clinic's zone unless it names its own.

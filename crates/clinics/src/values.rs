@@ -7,8 +7,8 @@ use std::str::FromStr;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-/// A name of a clinic, a branch or a user: 1 to 200 characters, without surrounding blanks or
-/// control characters.
+/// A name of a clinic, a branch or a user: 1 to 200 characters on one line, something of it
+/// visible, without surrounding blanks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name(String);
 
@@ -23,13 +23,9 @@ impl Name {
 
     /// Blanks around it are dropped.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let text = text.trim();
-        let fits = !text.is_empty() && text.chars().count() <= Self::MAX_CHARS;
-        if fits && !text.chars().any(char::is_control) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidName)
-        }
+        kernel::text::line(text, Self::MAX_CHARS)
+            .map(Self)
+            .ok_or(InvalidName)
     }
 
     /// The text.

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use kernel::document::Document;
 use kernel::email::Email;
 use kernel::phone::Phone;
-use kernel::text::PersonName;
+use kernel::text::{PersonName, line};
 use kernel::{ContactId, Sensitive, UserId};
 
 /// Where a contact stands.
@@ -51,13 +51,7 @@ impl ContactStatus {
 pub struct InvalidText(pub &'static str);
 
 fn bounded(text: &str, most: usize, rule: &'static str) -> Result<String, InvalidText> {
-    let text = text.trim();
-    let fits = !text.is_empty() && text.chars().count() <= most;
-    if fits && !text.chars().any(char::is_control) {
-        Ok(text.to_owned())
-    } else {
-        Err(InvalidText(rule))
-    }
+    line(text, most).ok_or(InvalidText(rule))
 }
 
 macro_rules! short_texts {
@@ -119,7 +113,7 @@ impl Tags {
     }
 }
 
-/// Free notes about a contact: up to 10,000 characters, line breaks allowed. May hold anything,
+/// Free notes about a contact: up to 10,000 characters, line breaks and tabs allowed. May hold anything,
 /// so they show nothing in logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notes(Sensitive<String>);
@@ -130,8 +124,13 @@ impl Notes {
         if text.chars().count() > 10_000 {
             return Err(InvalidText("must have at most 10000 characters"));
         }
-        if text.contains('\0') {
-            return Err(InvalidText("must not contain the character U+0000"));
+        if text
+            .chars()
+            .any(|c| c.is_control() && !"\n\r\t".contains(c))
+        {
+            return Err(InvalidText(
+                "must have no control characters but line breaks and tabs",
+            ));
         }
         Ok(Self(Sensitive::new(text)))
     }

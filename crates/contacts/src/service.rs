@@ -65,6 +65,15 @@ impl Contacts {
         Self { store, gate, tools }
     }
 
+    /// Decides as [`Self::create`] does, so that whoever may not create contacts learns that
+    /// first, and learns nothing else.
+    pub async fn prepare_create(&self, cx: &TenantContext) -> Result<(), Denied> {
+        let resource = Resource::any("contact");
+        self.gate
+            .authorize(cx, Action::ContactWrite, resource)
+            .await
+    }
+
     /// Creates a contact.
     pub async fn create(
         &self,
@@ -108,6 +117,31 @@ impl Contacts {
     ) -> Result<Option<Contact>, ReadContactError> {
         self.gate
             .authorize(cx, Action::ContactRead, Resource::contact(id))
+            .await?;
+        Ok(self.store.find(cx, id).await?)
+    }
+
+    /// What a change starts from: decides as [`Self::update`] does, so that whoever may not
+    /// change contacts learns that first, and learns nothing else.
+    pub async fn prepare_update(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+    ) -> Result<Option<Contact>, ReadContactError> {
+        self.gate
+            .authorize(cx, Action::ContactWrite, Resource::contact(id))
+            .await?;
+        Ok(self.store.find(cx, id).await?)
+    }
+
+    /// What archiving and restoring start from: decides as they do.
+    pub async fn prepare_archive(
+        &self,
+        cx: &TenantContext,
+        id: ContactId,
+    ) -> Result<Option<Contact>, ReadContactError> {
+        self.gate
+            .authorize(cx, Action::ContactArchive, Resource::contact(id))
             .await?;
         Ok(self.store.find(cx, id).await?)
     }

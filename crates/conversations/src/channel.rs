@@ -10,6 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use kernel::text::line;
 use kernel::{ChannelId, EndpointId};
 
 /// Who carries the messages.
@@ -113,17 +114,82 @@ pub struct Channel {
     pub updated_at: DateTime<Utc>,
 }
 
+/// What a clinic calls a channel: 1 to 200 characters on one line, something of it visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelName(String);
+
+/// Not a channel's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 200 characters on one line, something of it visible")]
+pub struct InvalidChannelName;
+
+/// The number as people know it: 1 to 40 characters on one line, something of it visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisplayPhone(String);
+
+/// Not a number as people know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 40 characters on one line, something of it visible")]
+pub struct InvalidDisplayPhone;
+
+/// What a provider's deliveries are routed by: its id of the number, or the instance's name. 1 to
+/// 120 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalId(String);
+
+/// Not a provider's id of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 120 visible ASCII characters")]
+pub struct InvalidExternalId;
+
+impl ChannelName {
+    /// Trims and checks.
+    pub fn parse(text: &str) -> Result<Self, InvalidChannelName> {
+        line(text, 200).map(Self).ok_or(InvalidChannelName)
+    }
+
+    /// The text itself.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl DisplayPhone {
+    /// Trims and checks.
+    pub fn parse(text: &str) -> Result<Self, InvalidDisplayPhone> {
+        line(text, 40).map(Self).ok_or(InvalidDisplayPhone)
+    }
+
+    /// The text itself.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl ExternalId {
+    /// Checks: what a provider compares byte by byte is not tidied.
+    pub fn parse(text: &str) -> Result<Self, InvalidExternalId> {
+        let fits = (1..=120).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned())).ok_or(InvalidExternalId)
+    }
+
+    /// The text itself.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
 /// What a person asks for when creating a channel.
 #[derive(Clone)]
 pub struct CreateChannel {
     /// Who carries its messages.
     pub provider: Provider,
     /// What the clinic calls it.
-    pub name: String,
+    pub name: ChannelName,
     /// The provider's phone number id, or the instance's name.
-    pub external_id: String,
+    pub external_id: ExternalId,
     /// The number as people know it.
-    pub display_phone: Option<String>,
+    pub display_phone: Option<DisplayPhone>,
     /// What the provider signs with.
     pub secret: Secret,
     /// What the provider must show at the handshake; drawn when absent.
@@ -282,6 +348,30 @@ mod tests {
         assert!(Secret::new(&"x".repeat(513)).is_err());
         let secret = Secret::new("0123456789abcdef").unwrap();
         assert!(!format!("{secret:?}").contains("0123"));
+    }
+
+    #[test]
+    fn a_channels_texts_are_lines_that_can_be_seen() {
+        assert_eq!(
+            ChannelName::parse(" Recepção ").unwrap().into_string(),
+            "Recepção"
+        );
+        for wrong in ["", " ", "\u{200B}", "a\u{0}b", "a\nb", "\u{202E}oãçpeceR"] {
+            assert!(ChannelName::parse(wrong).is_err(), "{wrong:?}");
+            assert!(DisplayPhone::parse(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(ChannelName::parse(&"é".repeat(201)).is_err());
+        assert!(DisplayPhone::parse("+55 11 3003-4000").is_ok());
+        assert!(DisplayPhone::parse(&"1".repeat(41)).is_err());
+    }
+
+    #[test]
+    fn an_external_id_is_visible_ascii_of_a_fitting_length() {
+        assert!(ExternalId::parse("106540352242922").is_ok());
+        assert!(ExternalId::parse(&"x".repeat(120)).is_ok());
+        for wrong in ["", "with space", "número", "😀", "1\u{0}", &"x".repeat(121)] {
+            assert!(ExternalId::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

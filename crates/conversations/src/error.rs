@@ -63,9 +63,29 @@ pub enum RotateSecretError {
     /// The channel's endpoint is the operator's: so are its secrets.
     #[error("the channel's endpoint is shared and managed by the operator")]
     EndpointShared,
+    /// It was changed meanwhile: its version is not the expected one.
+    #[error("the channel was changed meanwhile")]
+    VersionMismatch,
     /// The overlap is negative or longer than a week.
     #[error("the overlap must be from 0 to 604800 seconds")]
     OverlapOutOfRange,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a channel was neither enabled nor disabled.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchChannelError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No such channel in this clinic.
+    #[error("no such channel")]
+    NotFound,
+    /// It was changed meanwhile: its version is not the expected one.
+    #[error("the channel was changed meanwhile")]
+    VersionMismatch,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -15,7 +15,9 @@ use kernel::{
 
 use crate::channel::{Channel, Endpoint, NewChannel, Provider, Secret, SecretRotation};
 use crate::conversation::{ConversationFilter, ConversationSummary, MessageOrder};
-use crate::error::{BindChannelError, CreateChannelError, MarkReadError, RotateSecretError};
+use crate::error::{
+    BindChannelError, CreateChannelError, MarkReadError, RotateSecretError, SwitchChannelError,
+};
 use crate::inbound::InboundChange;
 use crate::message::Message;
 
@@ -40,29 +42,34 @@ pub trait ChannelStore: Send + Sync {
         limit: PageLimit,
     ) -> Result<Vec<Channel>, StoreError>;
 
-    /// Adds the new secret and ends the older ones. The endpoint must be the clinic's own.
+    /// Adds the new secret and ends the older ones. The endpoint must be the clinic's own, the
+    /// version `expected` (any, when `None`).
     async fn rotate_secret(
         &self,
         cx: &TenantContext,
         id: ChannelId,
+        expected: Option<i64>,
         rotation: SecretRotation,
     ) -> Result<Channel, RotateSecretError>;
 
-    /// What comes from now on waits in the ingress. `None` when absent; a channel that is
-    /// disabled already is answered unchanged, and nothing is written.
+    /// What comes from now on waits in the ingress. A channel that is disabled already is
+    /// answered unchanged, and nothing is written. The version must be `expected` (any, when
+    /// `None`).
     async fn disable(
         &self,
         cx: &TenantContext,
         id: ChannelId,
-    ) -> Result<Option<Channel>, StoreError>;
+        expected: Option<i64>,
+    ) -> Result<Channel, SwitchChannelError>;
 
-    /// Processes what waited, and what comes. `None` when absent; a channel that is active
-    /// already is answered unchanged, and nothing is written.
+    /// Processes what waited, and what comes. A channel that is active already is answered
+    /// unchanged, and nothing is written. The version must be `expected` (any, when `None`).
     async fn enable(
         &self,
         cx: &TenantContext,
         id: ChannelId,
-    ) -> Result<Option<Channel>, StoreError>;
+        expected: Option<i64>,
+    ) -> Result<Channel, SwitchChannelError>;
 }
 
 /// An operator's endpoint, ready to be stored.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
@@ -10,16 +11,13 @@ use kernel::Toolkit;
 use tracing::Span;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::body::JSON_LIMIT;
 use crate::catalogue::ProblemCode;
 use crate::edge::Edge;
 use crate::health::{HealthCheck, HealthChecks};
+use crate::payload::{BODY_TIMEOUT, BodyTimeout, JSON_LIMIT, RAW_LIMIT};
 use crate::problem::Problem;
 use crate::tenant::Authenticator;
 use crate::{docs_page, openapi, routes};
-
-/// Largest raw body (`web::Bytes`), in bytes: webhooks come with up to 3 MB.
-pub const RAW_LIMIT: usize = 4 * 1024 * 1024;
 
 /// What the telemetry adapter does for a request. The default does nothing.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +38,22 @@ impl Default for ApiHooks {
 }
 
 /// How the API behaves, from the configuration.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct ApiSettings {
     /// How many trusted proxies stand before the server: that many entries from the right of
     /// `X-Forwarded-For` are believed. 0 believes none.
     pub proxy_hops: usize,
+    /// How long a request's body may take to arrive, from its head on.
+    pub body_timeout: Duration,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            proxy_hops: 0,
+            body_timeout: BODY_TIMEOUT,
+        }
+    }
 }
 
 pub(crate) struct Shared {
@@ -124,6 +133,7 @@ pub fn app(
         .app_data(api.authenticator.clone())
         .app_data(web::Data::new(api.shared.tools.clone()))
         .app_data(web::Data::new(api.checks.clone()))
+        .app_data(BodyTimeout(api.shared.settings.body_timeout))
         .configure(|config| {
             for install in &api.services {
                 install(config);

@@ -30,8 +30,8 @@ struct Filter {
 }
 
 #[post("/notes")]
-async fn create_note(note: Body<Note>) -> HttpResponse {
-    HttpResponse::Ok().json(note.text.len())
+async fn create_note(note: Body<Note>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(note.read()?.text.len()))
 }
 
 #[get("/notes")]

@@ -96,7 +96,7 @@ async fn log_in(
     body: Body<LogInRequest>,
     access: web::Data<Access>,
 ) -> Result<HttpResponse, Problem> {
-    let LogInRequest { email, password } = body.into_inner();
+    let LogInRequest { email, password } = body.read()?;
     let email = Email::parse(&email)
         .map_err(|rule| Problem::invalid_field("email", "email", rule.to_string()))?;
     let login = access

@@ -1,110 +1,62 @@
-//! JSON bodies: read within a limit, decoded with the failing field named, checked for shape.
+//! JSON bodies: decoded with the failing field named, checked for shape.
 //! What was sent is never repeated: texts are made from our own types' expectations.
 
 use std::borrow::Cow;
-use std::ops::Deref;
+use std::marker::PhantomData;
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use actix_web::{FromRequest, HttpRequest};
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use crate::catalogue::ProblemCode;
+use crate::payload;
 use crate::problem::Problem;
+use crate::strict::Strict;
 
-/// Largest JSON body, in bytes.
-pub const JSON_LIMIT: usize = 1024 * 1024;
-
-/// A JSON body of type `T`, decoded and valid in shape.
+/// A JSON body of type `T`, as it came.
+///
+/// [`Body::read`] decodes and checks it. A handler first asks whether the caller may act at all,
+/// so that one who may not learns that, and nothing of the body's rules.
 ///
 /// `T` derives `Deserialize` with `#[serde(rename_all = "camelCase", deny_unknown_fields)]` and
-/// `Validate`. Wrong media type is 415, too large is 413, everything else 400.
+/// `Validate`.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub struct Body<T> {
+    bytes: Result<Bytes, Problem>,
+    of: PhantomData<fn() -> T>,
+}
 
-impl<T> Body<T> {
-    /// The decoded value.
-    pub fn into_inner(self) -> T {
-        self.0
+impl<T: DeserializeOwned + Validate> Body<T> {
+    /// The value, valid in shape. Wrong media type is 415, too large is 413, too slow is 408,
+    /// everything else 400.
+    pub fn read(self) -> Result<T, Problem> {
+        decode(&self.bytes?)
     }
 }
 
-impl<T> Deref for Body<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
+impl<T: 'static> FromRequest for Body<T> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_json = is_json(request);
-        let declared = declared_length(request);
-        let payload = payload.take();
+        let reading = payload::read_json(request, payload.take());
         Box::pin(async move {
-            if !is_json {
-                return Err(ProblemCode::UnsupportedMediaType.into());
-            }
-            let bytes = read_within(payload, declared, JSON_LIMIT).await?;
-            decode(&bytes).map(Self)
+            Ok(Self {
+                bytes: reading.await,
+                of: PhantomData,
+            })
         })
     }
 }
 
-fn is_json(request: &HttpRequest) -> bool {
-    let Ok(Some(mime)) = request.mime_type() else {
-        return false;
-    };
-    let json = mime.subtype() == "json" || mime.suffix().is_some_and(|suffix| suffix == "json");
-    let utf8 = mime
-        .get_param("charset")
-        .is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"));
-    mime.type_() == "application" && json && utf8
-}
-
-fn declared_length(request: &HttpRequest) -> Option<usize> {
-    let length = request.headers().get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
-}
-
-async fn read_within(
-    mut payload: Payload,
-    declared: Option<usize>,
-    limit: usize,
-) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(ProblemCode::PayloadTooLarge);
-    if declared.is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let mut bytes = BytesMut::with_capacity(declared.unwrap_or(1024).min(limit));
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_cut_off| {
-            Problem::new(ProblemCode::MalformedRequest).detail("The body ended too early.")
-        })?;
-        if bytes.len() + chunk.len() > limit {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes.freeze())
-}
-
 /// Decodes and checks a JSON body.
 pub(crate) fn decode<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T, Problem> {
-    // Serde would also read a struct from an array of its fields.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Problem::invalid_field(".", "type", "must be an object"));
-    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value: T = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
         let path = error.path().to_string();
         unreadable(&path, error.inner())
     })?;
@@ -432,6 +384,10 @@ mod tests {
             only(&refused(r#" ["Ana", 1, [], null]"#)).2,
             "must be an object"
         );
+        let nested = refused(r#"{"fullName":"Ana","room":1,"phones":[["123"]]}"#);
+        let (name, code, reason) = only(&nested);
+        assert_eq!((name.as_str(), code.as_str()), ("phones[0]", "type"));
+        assert_eq!(reason, "must be an object");
     }
 
     #[test]

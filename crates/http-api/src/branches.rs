@@ -440,9 +440,9 @@ async fn create(
     tools: web::Data<Toolkit>,
     branches: web::Data<Branches>,
 ) -> Result<HttpResponse, Problem> {
-    let branch = branches
-        .create(&tenant, body.into_inner().into_domain()?)
-        .await?;
+    branches.prepare_create(&tenant).await?;
+    let new = body.read()?.into_domain()?;
+    let branch = branches.create(&tenant, new).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("/api/v1/branches/{}", branch.id)));
     Ok(answer(response, &tools, &tenant, &branch))
@@ -517,7 +517,7 @@ async fn update(
         .prepare_update(&tenant, id.0)
         .await?
         .ok_or_else(Problem::not_found)?;
-    let patch = body.into_inner().into_domain()?;
+    let patch = body.read()?.into_domain()?;
     if_match.require(&tag(&tools, &tenant, &present))?;
     let branch = branches
         .update(&tenant, id.0, present.version, patch)

@@ -79,11 +79,13 @@ problem_codes! {
     AlreadyExists = "already-exists", CONFLICT, "Already exists";
     /// The record changed since it was read: read it again, then retry with its new `ETag`.
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "Precondition failed";
+    /// The body did not arrive in time; the connection is closed. Send it again.
+    RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "Request timeout";
     /// The body is larger than this path accepts.
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "Body too large";
     /// The path and query together are longer than 8 KiB.
     UriTooLong = "uri-too-long", URI_TOO_LONG, "URI too long";
-    /// The body must be sent as `application/json`.
+    /// The body must be sent as `application/json`, uncompressed.
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
     /// The request is well formed, but a rule of the domain forbids it; `detail` says which.
     RuleViolated = "rule-violated", UNPROCESSABLE_ENTITY, "Not possible";
@@ -106,6 +108,7 @@ impl ProblemCode {
             403 => Self::Forbidden,
             404 => Self::UnknownRoute,
             405 => Self::MethodNotAllowed,
+            408 => Self::RequestTimeout,
             409 => Self::Conflict,
             412 => Self::PreconditionFailed,
             413 => Self::PayloadTooLarge,
@@ -178,7 +181,7 @@ mod tests {
     #[test]
     fn a_bare_status_finds_a_code_of_the_same_status() {
         for status in [
-            400, 401, 403, 404, 405, 409, 412, 413, 414, 415, 422, 428, 429, 500, 503,
+            400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 422, 428, 429, 500, 503,
         ] {
             let status = StatusCode::from_u16(status).unwrap_or_default();
             assert_eq!(ProblemCode::of_status(status).status(), status);

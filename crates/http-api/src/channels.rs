@@ -3,8 +3,12 @@
 use actix_web::http::header;
 use actix_web::{HttpResponse, get, post, web};
 use chrono::{DateTime, TimeDelta, Utc};
-use conversations::channel::{CreateChannel, DEFAULT_OVERLAP, Secret};
-use conversations::error::{AccessError, CreateChannelError, ListError, RotateSecretError};
+use conversations::channel::{
+    ChannelName, CreateChannel, DEFAULT_OVERLAP, DisplayPhone, ExternalId, Secret,
+};
+use conversations::error::{
+    AccessError, CreateChannelError, ListError, RotateSecretError, SwitchChannelError,
+};
 use conversations::{Channel, Channels, Provider};
 use kernel::{ChannelId, PageLimit, TenantContext, Toolkit};
 use serde::{Deserialize, Serialize};
@@ -15,8 +19,9 @@ use validator::Validate;
 use crate::catalogue::ProblemCode;
 use crate::id::Id;
 use crate::problem::{Problem, ProblemDocument};
+use crate::rules::Rules;
 use crate::webhooks::webhook_path;
-use crate::{Body, EntityTag, IfNoneMatch, PageAnswer, Query, Tenant};
+use crate::{Body, EntityTag, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -44,17 +49,15 @@ enum ProviderName {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = CreateChannel)]
 struct CreateChannelRequest {
-    /// What the clinic calls it, 1 to 200 characters.
-    #[validate(length(min = 1, max = 200))]
+    /// What the clinic calls it: 1 to 200 characters on one line.
     #[schema(example = "Recepção")]
     name: String,
     provider: ProviderName,
-    /// The provider's id of the number: what its deliveries are routed by.
-    #[validate(length(min = 1, max = 120))]
+    /// The provider's id of the number, which its deliveries are routed by: 1 to 120 visible
+    /// ASCII characters.
     #[schema(example = "106540352242922")]
     phone_number_id: String,
-    /// The number as people know it.
-    #[validate(length(min = 1, max = 40))]
+    /// The number as people know it: 1 to 40 characters on one line.
     #[schema(example = "+55 11 3003-4000")]
     display_phone_number: Option<String>,
     /// What the provider signs its deliveries with: 8 to 512 visible ASCII characters. Never
@@ -149,8 +152,62 @@ fn example() -> serde_json::Value {
     })
 }
 
+/// The same, as the answer that creates it shows it.
+fn created_example() -> serde_json::Value {
+    let mut example = example();
+    example["verifyToken"] = "u8J0mZ1y3QKcWf5bT7rXg2LhVn9sEaPd".into();
+    example
+}
+
+impl CreateChannelRequest {
+    /// The domain's command; every broken rule at once otherwise.
+    fn into_domain(self) -> Result<CreateChannel, Problem> {
+        let mut rules = Rules::new(ProblemCode::InvalidBody);
+        let name = rules.keep("name", "length", ChannelName::parse(&self.name));
+        let number = ExternalId::parse(&self.phone_number_id);
+        let external_id = rules.keep("phoneNumberId", "format", number);
+        let display_phone = self.display_phone_number.and_then(|phone| {
+            rules.keep("displayPhoneNumber", "length", DisplayPhone::parse(&phone))
+        });
+        let secret = rules.keep("appSecret", "length", Secret::new(&self.app_secret));
+        let verify_token = self
+            .verify_token
+            .and_then(|token| rules.keep("verifyToken", "length", Secret::new(&token)));
+        let (Some(name), Some(external_id), Some(secret)) = (name, external_id, secret) else {
+            return Err(rules.into_problem());
+        };
+        rules.done(CreateChannel {
+            provider: match self.provider {
+                ProviderName::WhatsappCloud => Provider::WhatsappCloud,
+                ProviderName::Evolution => Provider::Evolution,
+            },
+            name,
+            external_id,
+            display_phone,
+            secret,
+            verify_token,
+        })
+    }
+}
+
 fn secret(name: &'static str, text: &str) -> Result<Secret, Problem> {
     Secret::new(text).map_err(|rule| Problem::invalid_field(name, "length", rule.to_string()))
+}
+
+/// The version to change, where `If-Match` is given and names the present one. `None` is any.
+async fn expected_version(
+    cx: &TenantContext,
+    id: ChannelId,
+    if_match: &IfMatch,
+    tools: &Toolkit,
+    channels: &Channels,
+) -> Result<Option<i64>, Problem> {
+    if !if_match.is_given() {
+        return Ok(None);
+    }
+    let present = channels.prepare_change(cx, id).await?;
+    if_match.check(&tag(tools, cx, &present))?;
+    Ok(Some(present.row_version))
 }
 
 fn tag(tools: &Toolkit, cx: &TenantContext, channel: &Channel) -> EntityTag {
@@ -220,7 +277,7 @@ pub(crate) fn page_limit(asked: Option<u32>) -> Result<PageLimit, Problem> {
         (status = 201, description = "The new channel, with its verify token.", body = ChannelAnswer,
             headers(("ETag" = String, description = "Its version."),
                 ("Location" = String, description = "Where it is.")),
-            example = json!(example())),
+            example = json!(created_example())),
         (status = 409, description = "The clinic has a channel for this number already.",
             body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "The provider is not supported yet.",
@@ -234,23 +291,8 @@ async fn create(
     tools: web::Data<Toolkit>,
     channels: web::Data<Channels>,
 ) -> Result<HttpResponse, Problem> {
-    let request = body.into_inner();
-    let verify_token = request
-        .verify_token
-        .as_deref()
-        .map(|token| secret("verifyToken", token))
-        .transpose()?;
-    let asked = CreateChannel {
-        provider: match request.provider {
-            ProviderName::WhatsappCloud => Provider::WhatsappCloud,
-            ProviderName::Evolution => Provider::Evolution,
-        },
-        secret: secret("appSecret", &request.app_secret)?,
-        name: request.name,
-        external_id: request.phone_number_id,
-        display_phone: request.display_phone_number,
-        verify_token,
-    };
+    channels.prepare_create(&tenant).await?;
+    let asked = body.read()?.into_domain()?;
     let created = channels.create(&tenant, asked).await?;
     let tag = tag(&tools, &tenant, &created.channel);
     let mut answer = ChannelAnswer::from(created.channel);
@@ -299,8 +341,11 @@ async fn read(
 #[utoipa::path(
     operation_id = "channel_rotate_secret",
     tag = "channels",
-    params(("id" = uuid::Uuid, Path, description = "The channel.",
-        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The channel.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` it was read with, where \
+            it must still be so.")),
     request_body(content = RotateSecretRequest, example = json!({
         "appSecret": "098f6bcd4621d373cade4e832627b4f6", "overlapSeconds": 3600,
     })),
@@ -317,11 +362,13 @@ async fn read(
 async fn rotate_secret(
     tenant: Tenant,
     id: Id<ChannelId>,
+    if_match: IfMatch,
     body: Body<RotateSecretRequest>,
     tools: web::Data<Toolkit>,
     channels: web::Data<Channels>,
 ) -> Result<HttpResponse, Problem> {
-    let request = body.into_inner();
+    let present = channels.prepare_change(&tenant, id.0).await?;
+    let request = body.read()?;
     let app_secret = secret("appSecret", &request.app_secret)?;
     let verify_token = request
         .verify_token
@@ -333,8 +380,11 @@ async fn rotate_secret(
         // Out of range is refused by the service, in the same words.
         Some(seconds) => TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::MAX),
     };
+    if_match.check(&tag(&tools, &tenant, &present))?;
+    let expected = if_match.is_given().then_some(present.row_version);
+    let verify_token = verify_token.as_ref();
     let channel = channels
-        .rotate_secret(&tenant, id.0, &app_secret, verify_token.as_ref(), overlap)
+        .rotate_secret(&tenant, id.0, expected, &app_secret, verify_token, overlap)
         .await?;
     Ok(changed(&tools, &tenant, channel))
 }
@@ -345,8 +395,11 @@ async fn rotate_secret(
 #[utoipa::path(
     operation_id = "channel_disable",
     tag = "channels",
-    params(("id" = uuid::Uuid, Path, description = "The channel.",
-        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The channel.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` it was read with, where \
+            it must still be so.")),
     extensions(("x-permission" = json!("channel.manage"))),
     responses((status = 200, description = "The channel.", body = ChannelAnswer,
         headers(("ETag" = String, description = "Its version.")),
@@ -356,10 +409,12 @@ async fn rotate_secret(
 async fn disable(
     tenant: Tenant,
     id: Id<ChannelId>,
+    if_match: IfMatch,
     tools: web::Data<Toolkit>,
     channels: web::Data<Channels>,
 ) -> Result<HttpResponse, Problem> {
-    let channel = channels.disable(&tenant, id.0).await?;
+    let expected = expected_version(&tenant, id.0, &if_match, &tools, &channels).await?;
+    let channel = channels.disable(&tenant, id.0, expected).await?;
     Ok(changed(&tools, &tenant, channel))
 }
 
@@ -369,8 +424,11 @@ async fn disable(
 #[utoipa::path(
     operation_id = "channel_enable",
     tag = "channels",
-    params(("id" = uuid::Uuid, Path, description = "The channel.",
-        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The channel.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` it was read with, where \
+            it must still be so.")),
     extensions(("x-permission" = json!("channel.manage"))),
     responses((status = 200, description = "The channel.", body = ChannelAnswer,
         headers(("ETag" = String, description = "Its version.")),
@@ -380,10 +438,12 @@ async fn disable(
 async fn enable(
     tenant: Tenant,
     id: Id<ChannelId>,
+    if_match: IfMatch,
     tools: web::Data<Toolkit>,
     channels: web::Data<Channels>,
 ) -> Result<HttpResponse, Problem> {
-    let channel = channels.enable(&tenant, id.0).await?;
+    let expected = expected_version(&tenant, id.0, &if_match, &tools, &channels).await?;
+    let channel = channels.enable(&tenant, id.0, expected).await?;
     Ok(changed(&tools, &tenant, channel))
 }
 
@@ -428,12 +488,24 @@ impl From<RotateSecretError> for Problem {
         match error {
             RotateSecretError::Denied(denied) => denied.into(),
             RotateSecretError::NotFound => Self::not_found(),
+            RotateSecretError::VersionMismatch => ProblemCode::PreconditionFailed.into(),
             RotateSecretError::EndpointShared => Self::new(ProblemCode::Conflict)
                 .detail("The channel's endpoint is shared: the operator rotates its secret."),
             RotateSecretError::OverlapOutOfRange => {
                 Self::invalid_field("overlapSeconds", "range", "must be from 0 to 604800")
             }
             RotateSecretError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SwitchChannelError> for Problem {
+    fn from(error: SwitchChannelError) -> Self {
+        match error {
+            SwitchChannelError::Denied(denied) => denied.into(),
+            SwitchChannelError::NotFound => Self::not_found(),
+            SwitchChannelError::VersionMismatch => ProblemCode::PreconditionFailed.into(),
+            SwitchChannelError::Store(error) => error.into(),
         }
     }
 }

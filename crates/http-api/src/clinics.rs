@@ -232,7 +232,7 @@ async fn update(
         .prepare_update(&tenant)
         .await?
         .ok_or_else(Problem::not_found)?;
-    let patch = body.into_inner().into_domain()?;
+    let patch = body.read()?.into_domain()?;
     if_match.require(&tag(&tools, &tenant, &present))?;
     let clinic = clinics.update(&tenant, present.version, patch).await?;
     Ok(HttpResponse::Ok()

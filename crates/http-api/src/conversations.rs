@@ -461,9 +461,9 @@ async fn mark_read(
     tools: web::Data<Toolkit>,
     inbox: web::Data<Inbox>,
 ) -> Result<HttpResponse, Problem> {
-    let summary = inbox
-        .mark_read(&tenant, id.0, body.through_message_id)
-        .await?;
+    inbox.prepare_mark_read(&tenant, id.0).await?;
+    let through = body.read()?.through_message_id;
+    let summary = inbox.mark_read(&tenant, id.0, through).await?;
     let answer = ConversationAnswer::from(summary);
     let bytes = serde_json::to_vec(&answer).unwrap_or_default();
     let tag = EntityTag::of_content(&tools, &tenant, &bytes);

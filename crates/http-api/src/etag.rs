@@ -84,7 +84,8 @@ pub struct IfMatch(Condition);
 
 impl IfMatch {
     /// `Ok` when the header is there and the record is as it was read: 428 without the header,
-    /// 412 when the record has changed. A weak tag never matches (RFC 9110 section 13.1.1).
+    /// 412 when the record has changed, 400 when the header is neither `*` nor entity tags. A
+    /// weak tag never matches (RFC 9110 section 13.1.1).
     pub fn require(&self, present: &EntityTag) -> Result<(), Problem> {
         match &self.0 {
             Condition::Absent => Err(ProblemCode::PreconditionRequired.into()),
@@ -100,6 +101,10 @@ impl IfMatch {
         };
         match &self.0 {
             Condition::Absent | Condition::Any => Ok(()),
+            Condition::Tags(tags) if !tags.iter().all(|tag| is_entity_tag(tag)) => {
+                Err(Problem::new(ProblemCode::MalformedRequest)
+                    .detail("If-Match must be * or one or more entity tags, each in quotes."))
+            }
             Condition::Tags(tags) if tags.iter().any(|tag| same_state(tag)) => Ok(()),
             Condition::Tags(_) => Err(ProblemCode::PreconditionFailed.into()),
         }
@@ -165,6 +170,15 @@ fn not_modified(tag: &EntityTag) -> HttpResponse {
         .finish()
 }
 
+/// Whether the text is an entity tag (RFC 9110 section 8.8.3), strong or weak.
+fn is_entity_tag(text: &str) -> bool {
+    let opaque = text.strip_prefix("W/").unwrap_or(text);
+    let inner = opaque
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inner.is_some_and(|inner| inner.bytes().all(|b| b > b' ' && b != b'"' && b != 0x7F))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Condition {
     Absent,
@@ -179,8 +193,13 @@ impl Condition {
         let mut given = false;
         for value in request.headers().get_all(name) {
             given = true;
-            // A tag of ours has no comma, so that a plain split finds every one that could match.
-            for tag in value.to_str().unwrap_or_default().split(',') {
+            let mut quoted = false;
+            let outside = |c: char| {
+                quoted ^= c == '"';
+                c == ',' && !quoted
+            };
+            // What cannot be read is no tag, and is judged as such.
+            for tag in value.to_str().unwrap_or("?").split(outside) {
                 match tag.trim() {
                     "*" => return Self::Any,
                     "" => {}
@@ -310,6 +329,23 @@ mod tests {
         let empty = if_match("");
         assert_eq!(
             refusal(empty.require(&present)),
+            Some(ProblemCode::PreconditionFailed)
+        );
+    }
+
+    #[test]
+    fn a_condition_that_is_no_entity_tag_is_malformed() {
+        let present = tag(&member(1, Permissions::NONE), 3, "");
+        for garbage in ["abc", "\"open", "\"a\", b", "W/x", "\"a b\"", "1,2"] {
+            assert_eq!(
+                refusal(if_match(garbage).check(&present)),
+                Some(ProblemCode::MalformedRequest),
+                "{garbage}"
+            );
+        }
+        // Another's tag, well-formed.
+        assert_eq!(
+            refusal(if_match("\"a,b\"").check(&present)),
             Some(ProblemCode::PreconditionFailed)
         );
     }

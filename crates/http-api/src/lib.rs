@@ -3,7 +3,7 @@
 //!
 //! A handler is short: its extractors authenticate ([`Tenant`], [`Signed`]) and check shape
 //! ([`Body`], [`Query`]), it calls one service method and answers. Services decide what may be
-//! done. No adapter is known here: the server gives services and ports to an [`Api`].
+//! done, and a handler asks them before it judges a body or a precondition. No adapter is known here: the server gives services and ports to an [`Api`].
 //!
 //! Every failure, also an unknown route or a panic, is an RFC 9457 problem ([`Problem`]) with a
 //! stable code of [`ProblemCode`]. Names below `/api/v1` are the present version; [`alias`]
@@ -33,10 +33,12 @@ pub mod me;
 pub mod openapi;
 pub mod page;
 pub mod patch;
+pub mod payload;
 pub mod problem;
 pub mod query;
 pub mod routes;
 mod rules;
+mod strict;
 pub mod tenant;
 pub mod webhooks;
 
@@ -51,6 +53,7 @@ pub use etag::{EntityTag, IfMatch, IfNoneMatch};
 pub use id::Id;
 pub use openapi::openapi_document;
 pub use page::PageAnswer;
+pub use payload::RawBody;
 pub use problem::{InvalidParam, Problem};
 pub use query::Query;
 pub use tenant::{Authenticator, Signed, Tenant};

@@ -159,15 +159,21 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
         failures.push(ProblemCode::NotFound);
     }
     if operation.contains_key("requestBody") {
+        failures.push(ProblemCode::RequestTimeout);
         failures.push(ProblemCode::PayloadTooLarge);
-        failures.push(ProblemCode::UnsupportedMediaType);
+        // A raw body is taken as whatever it is.
+        if operation.remove("x-raw-body").is_none() {
+            failures.push(ProblemCode::UnsupportedMediaType);
+        }
     }
-    let conditional = list(operation, "parameters")
+    let condition = list(operation, "parameters")
         .iter()
-        .any(|parameter| parameter["name"] == "If-Match");
-    if conditional {
+        .find(|parameter| parameter["name"] == "If-Match");
+    if let Some(condition) = condition {
         failures.push(ProblemCode::PreconditionFailed);
-        failures.push(ProblemCode::PreconditionRequired);
+        if condition["required"] == true {
+            failures.push(ProblemCode::PreconditionRequired);
+        }
     }
     if list(operation, "parameters").is_empty() {
         operation.remove("parameters");

@@ -164,6 +164,10 @@ impl Problem {
         for (name, value) in &self.headers {
             response.append_header((name.clone(), value.clone()));
         }
+        if self.code == ProblemCode::RequestTimeout {
+            // The rest of the body may still come: it must not be taken for a request.
+            response.force_close();
+        }
         let body = serde_json::to_vec(&self.document(request, trace)).unwrap_or_default();
         response
             .insert_header((header::CONTENT_TYPE, PROBLEM_JSON))

@@ -3,16 +3,15 @@
 
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use bytes::Bytes;
 use conversations::error::{HandshakeError, ReceiveError};
 use conversations::ports::Handshake;
 use conversations::{Provider, WebhookIngress};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::RequestInfo;
 use crate::catalogue::ProblemCode;
 use crate::problem::{Problem, ProblemDocument};
 use crate::query::parameters;
+use crate::{RawBody, RequestInfo};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -96,7 +95,7 @@ async fn answer_handshake(
     ),
     request_body(content = Object, description = "As the provider sends it, up to 4 MiB.",
         example = json!({"object": "whatsapp_business_account", "entry": []})),
-    extensions(("x-permission" = json!("public"))),
+    extensions(("x-permission" = json!("public")), ("x-raw-body" = json!(true))),
     responses(
         (status = 200, description = "It is durable.", body = Object, example = json!({})),
         (status = 401, description = "The signature is missing or wrong; nothing was stored.",
@@ -108,7 +107,7 @@ async fn receive(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     info: RequestInfo,
-    body: Bytes,
+    body: RawBody,
     ingress: web::Data<WebhookIngress>,
 ) -> Result<HttpResponse, Problem> {
     let (name, path_key) = path.into_inner();
@@ -118,7 +117,7 @@ async fn receive(
         .and_then(|header| request.headers().get(header))
         .map(header::HeaderValue::as_bytes);
     ingress
-        .receive(&info.origin, provider, &path_key, proof, &body)
+        .receive(&info.origin, provider, &path_key, proof, &body.0)
         .await?;
     Ok(HttpResponse::Ok()
         .content_type(ContentType::json())

@@ -31,7 +31,7 @@ impl PersonName {
         let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let length = name.chars().count();
         let seen = name.chars().any(is_visible);
-        if !seen || length > Self::MAX || name.chars().any(char::is_control) {
+        if !seen || length > Self::MAX || name.chars().any(is_disruptive) {
             return Err(InvalidName);
         }
         Ok(Self(name))
@@ -43,7 +43,7 @@ impl PersonName {
         let clean: String = text
             .chars()
             .map(|c| if c.is_whitespace() { ' ' } else { c })
-            .filter(|c| !c.is_control())
+            .filter(|c| !is_disruptive(*c))
             .collect();
         let tidy = clean.split_whitespace().collect::<Vec<_>>().join(" ");
         let cut: String = tidy.chars().take(Self::MAX).collect();
@@ -54,6 +54,22 @@ impl PersonName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// One line that people write: trimmed, of at most `most` characters, something of it visible,
+/// nothing [disruptive](is_disruptive) in it. `None` when the text is no such line.
+pub fn line(text: &str, most: usize) -> Option<String> {
+    let text = text.trim();
+    let fits = text.chars().count() <= most && text.chars().any(is_visible);
+    (fits && !text.chars().any(is_disruptive)).then(|| text.to_owned())
+}
+
+/// Whether it disturbs the line it stands in: control characters (of which U+0000 cannot even be
+/// stored), the separators of lines and paragraphs, and the direction's embeddings, overrides and
+/// isolates, by which a text can pass for another (Unicode technical report 36, section 2.10.3).
+pub fn is_disruptive(c: char) -> bool {
+    let reorders = matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Whether a reader would see it. Some profiles consist of fillers, joiners and direction marks
@@ -180,6 +196,27 @@ mod tests {
         assert_eq!(PersonName::parse(" \n "), Err(InvalidName));
         assert_eq!(PersonName::parse("a\u{0}b"), Err(InvalidName));
         assert!(PersonName::parse(&"á".repeat(201)).is_err());
+    }
+
+    #[test]
+    fn a_line_is_visible_and_disturbs_nothing_around_it() {
+        assert_eq!(line(" Rua 1 ", 5).as_deref(), Some("Rua 1"));
+        assert_eq!(line("Rua 12", 5), None);
+        for wrong in [
+            "",
+            " ",
+            "\u{200B}",
+            "a\u{0}b",
+            "a\nb",
+            "a\u{2028}b",
+            "\u{202E}anA",
+        ] {
+            assert_eq!(line(wrong, 200), None, "{wrong:?}");
+            assert!(
+                PersonName::salvage(wrong).is_none_or(|name| line(name.as_str(), 200).is_some())
+            );
+        }
+        assert!(PersonName::parse("Ana\u{202E}").is_err());
     }
 
     #[test]

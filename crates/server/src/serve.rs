@@ -50,6 +50,7 @@ fn run(config: &Config) -> anyhow::Result<()> {
     let services = Services::new(&foundation);
     let settings = ApiSettings {
         proxy_hops: config.http.proxy_hops,
+        body_timeout: config.http.body_timeout,
     };
     let mut background = Background::new()?;
     background.block_on(check_database(config, &foundation))?;

@@ -5,78 +5,14 @@
 
 mod common;
 
-use clinics::{NewMember, NewPassword, Role};
-use common::{Answer, Ask, Stage};
-use kernel::email::Email;
-use kernel::text::PersonName;
-use kernel::{Origin, RequestId};
+use clinics::Role;
+use common::{LOGIN, PASSWORD, Stage, code, operations};
 use serde_json::{Value, json};
 use test_support::Clinic;
 use uuid::Uuid;
 
-const PASSWORD: &str = "uma senha bem longa";
-const LOGIN: &str = "/api/v1/auth/login";
 const CURRENT: &str = "/api/v1/clinics/current";
 const BRANCHES: &str = "/api/v1/branches";
-
-trait Access {
-    async fn member(&self, clinic: &Clinic, email: &str, role: Role);
-    async fn log_in(&self, email: &str, password: &str) -> Answer;
-    async fn token_of(&self, email: &str) -> String;
-    async fn execute(&self, sql: &str);
-    async fn texts(&self, sql: &str) -> Vec<String>;
-    fn acting(&self, token: &str, clinic: &Clinic, method: &str, path: &str) -> Ask<'_>;
-}
-
-impl Access for Stage {
-    async fn member(&self, clinic: &Clinic, email: &str, role: Role) {
-        let new = NewMember {
-            email: Email::parse(email).unwrap(),
-            name: PersonName::parse("Ana Lima").unwrap(),
-            password: NewPassword::parse(PASSWORD.to_owned()).unwrap(),
-            role,
-        };
-        let origin = Origin::internal(RequestId::from(Uuid::nil()));
-        let administration = self.foundation.administration();
-        let made = administration.create_member(origin, clinic.id, new).await;
-        made.unwrap();
-    }
-
-    async fn log_in(&self, email: &str, password: &str) -> Answer {
-        let body = json!({ "email": email, "password": password });
-        self.ask("post", LOGIN).json(&body).answer().await
-    }
-
-    async fn token_of(&self, email: &str) -> String {
-        let answer = self.log_in(email, PASSWORD).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.body["accessToken"].as_str().unwrap().to_owned()
-    }
-
-    async fn execute(&self, sql: &str) {
-        self.base
-            .superuser()
-            .await
-            .batch_execute(sql)
-            .await
-            .unwrap();
-    }
-
-    async fn texts(&self, sql: &str) -> Vec<String> {
-        let rows = self.base.superuser().await.query(sql, &[]).await.unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
-    }
-
-    fn acting(&self, token: &str, clinic: &Clinic, method: &str, path: &str) -> Ask<'_> {
-        self.ask(method, path)
-            .token(token)
-            .header("X-Clinic-Id", &clinic.id.to_string())
-    }
-}
-
-fn code(answer: &Answer) -> (u16, &str) {
-    (answer.status, answer.body["code"].as_str().unwrap_or(""))
-}
 
 #[actix_web::test]
 async fn a_login_answers_a_token_the_user_and_their_clinics() {
@@ -418,6 +354,47 @@ async fn a_cursor_of_another_clinic_or_role_is_refused() {
     assert_eq!(code(&other_role), (400, "invalid-cursor"));
     let other_clinic = stage.owner(&stage.clinics.b, "get", &path).answer().await;
     assert_eq!(other_clinic.comparable(), other_role.comparable());
+}
+
+/// Whatever stands in the way otherwise: a body that breaks its rules or is none, a condition
+/// that is missing, stale or garbage, a record that does not exist.
+#[actix_web::test]
+async fn no_role_learns_anything_but_that_it_may_not_and_each_attempt_is_audited() {
+    let stage = Stage::new().await;
+    let clinic = &stage.clinics.a;
+    stage
+        .member(clinic, "ana@example.com", Role::Readonly)
+        .await;
+    let token = stage.token_of("ana@example.com").await;
+    let mut expected = Vec::new();
+    for operation in operations() {
+        let name = format!("{} {}", operation.method, operation.path);
+        let permission = operation.parts["x-permission"].as_str().unwrap();
+        if !operation.is_tenant() || permission.split('.').nth(1) == Some("read") {
+            continue;
+        }
+        let path = operation.path.replace("{id}", &Uuid::max().to_string());
+        let ask = || stage.acting(&token, clinic, &operation.method, &path);
+        for ask in [
+            ask(),
+            operation.prepare(ask()),
+            ask().raw("{"),
+            ask().raw(r#"{"bogus":"\u0000"}"#).header("If-Match", "*"),
+            ask().raw("{}").header("If-Match", "\"stale\""),
+            ask().raw("{}").header("If-Match", "garbage"),
+        ] {
+            let answer = ask.answer().await;
+            assert_eq!(code(&answer), (403, "forbidden"), "{name}: {}", answer.body);
+            let kind = permission.split('.').next().unwrap();
+            expected.push(format!("{permission} readonly {kind}"));
+        }
+    }
+    for kind in ["clinic", "branch", "contact", "channel", "conversation"] {
+        assert!(expected.iter().any(|it| it.ends_with(kind)), "{kind}");
+    }
+    let denied = "SELECT concat_ws(' ', action, actor_role, resource_kind)
+                  FROM app.audit_entries WHERE outcome = 'denied' ORDER BY id";
+    assert_eq!(stage.texts(denied).await, expected);
 }
 
 #[actix_web::test]

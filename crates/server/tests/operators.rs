@@ -6,7 +6,7 @@ mod common;
 
 use common::Stage;
 use conversations::Provider;
-use conversations::channel::Secret;
+use conversations::channel::{ChannelName, ExternalId, Secret};
 use conversations::error::{BindChannelError, RotateEndpointError};
 use conversations::service::BindChannel;
 use kernel::{ClinicId, EndpointId, Origin, RequestId};
@@ -20,8 +20,8 @@ fn origin() -> Origin {
 fn channel(endpoint: EndpointId, number: &str) -> BindChannel {
     BindChannel {
         endpoint,
-        name: format!("Recepção {number}"),
-        external_id: number.to_owned(),
+        name: ChannelName::parse(&format!("Recepção {number}")).unwrap(),
+        external_id: ExternalId::parse(number).unwrap(),
         display_phone: None,
     }
 }

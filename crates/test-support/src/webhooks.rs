@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use chrono::DateTime;
-use conversations::channel::{Provider, Secret};
+use conversations::channel::{ChannelName, ExternalId, Provider, Secret};
 use conversations::error::{ProcessError, ReceiveError};
 use conversations::ports::{Decoders, Stored};
 use conversations::service::{BindChannel, CreatedEndpoint, Processed};
@@ -128,8 +128,8 @@ impl WebhookBench {
     pub async fn bind(&self, clinic: &Clinic, phone_number_id: &str) -> ChannelId {
         let channel = BindChannel {
             endpoint: self.endpoint.id,
-            name: phone_number_id.to_owned(),
-            external_id: phone_number_id.to_owned(),
+            name: ChannelName::parse(phone_number_id).expect("a name"),
+            external_id: ExternalId::parse(phone_number_id).expect("a number's id"),
             display_phone: None,
         };
         let bound = self.operators.bind_channel(origin(), clinic.id, channel);

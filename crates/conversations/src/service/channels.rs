@@ -8,15 +8,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
 use kernel::{
-    Action, ChannelId, EndpointId, Gate, KeyOwner, KeyPurpose, Page, PageLimit, Resource,
+    Action, ChannelId, Denied, EndpointId, Gate, KeyOwner, KeyPurpose, Page, PageLimit, Resource,
     TenantContext, Toolkit, TypedId as _,
 };
 
 use crate::channel::{
-    Channel, ChannelStatus, CreateChannel, LONGEST_OVERLAP, NewChannel, Secret, SecretRotation,
-    secret_binding, verify_token_binding,
+    Channel, ChannelStatus, CreateChannel, DisplayPhone, LONGEST_OVERLAP, NewChannel, Secret,
+    SecretRotation, secret_binding, verify_token_binding,
 };
-use crate::error::{AccessError, CreateChannelError, ListError, RotateSecretError};
+use crate::error::{
+    AccessError, CreateChannelError, ListError, RotateSecretError, SwitchChannelError,
+};
 use crate::ports::{ChannelStore, Decoders};
 
 const RESOURCE: &str = "channel";
@@ -74,6 +76,27 @@ impl Channels {
         }
     }
 
+    /// Decides as [`Self::create`] does, so that whoever may not create channels learns that
+    /// first, and learns nothing else.
+    pub async fn prepare_create(&self, cx: &TenantContext) -> Result<(), Denied> {
+        self.gate
+            .authorize(cx, Action::ChannelManage, Resource::any(RESOURCE))
+            .await
+    }
+
+    /// What a change of a channel starts from: decides as the change does.
+    pub async fn prepare_change(
+        &self,
+        cx: &TenantContext,
+        id: ChannelId,
+    ) -> Result<Channel, AccessError> {
+        self.gate
+            .authorize(cx, Action::ChannelManage, Resource::one(RESOURCE, id))
+            .await?;
+        let channel = self.store.find(cx, id).await?;
+        channel.ok_or(AccessError::NotFound)
+    }
+
     /// Creates a channel with an endpoint of its own.
     pub async fn create(
         &self,
@@ -100,9 +123,9 @@ impl Channels {
                 id: self.tools.id(),
                 endpoint,
                 provider: asked.provider,
-                name: asked.name,
-                external_id: asked.external_id,
-                display_phone: asked.display_phone,
+                name: asked.name.into_string(),
+                external_id: asked.external_id.into_string(),
+                display_phone: asked.display_phone.map(DisplayPhone::into_string),
                 status: ChannelStatus::Active,
                 path_key: Some(path_key.clone()),
                 row_version: 1,
@@ -162,10 +185,12 @@ impl Channels {
     }
 
     /// Gives the channel's endpoint a new secret; the older ones are good for `overlap` more.
+    /// Where `expected` is given, the channel's version must be that.
     pub async fn rotate_secret(
         &self,
         cx: &TenantContext,
         id: ChannelId,
+        expected: Option<i64>,
         secret: &Secret,
         verify_token: Option<&Secret>,
         overlap: TimeDelta,
@@ -188,25 +213,35 @@ impl Channels {
             older_until: now + overlap,
             at: now,
         };
-        self.store.rotate_secret(cx, id, rotation).await
+        self.store.rotate_secret(cx, id, expected, rotation).await
     }
 
-    /// Lets what comes wait in the ingress.
-    pub async fn disable(&self, cx: &TenantContext, id: ChannelId) -> Result<Channel, AccessError> {
+    /// Lets what comes wait in the ingress. Where `expected` is given, the channel's version must
+    /// be that.
+    pub async fn disable(
+        &self,
+        cx: &TenantContext,
+        id: ChannelId,
+        expected: Option<i64>,
+    ) -> Result<Channel, SwitchChannelError> {
         self.gate
             .authorize(cx, Action::ChannelManage, Resource::one(RESOURCE, id))
             .await?;
-        let channel = self.store.disable(cx, id).await?;
-        channel.ok_or(AccessError::NotFound)
+        self.store.disable(cx, id, expected).await
     }
 
-    /// Processes what waited, and what comes.
-    pub async fn enable(&self, cx: &TenantContext, id: ChannelId) -> Result<Channel, AccessError> {
+    /// Processes what waited, and what comes. Where `expected` is given, the channel's version
+    /// must be that.
+    pub async fn enable(
+        &self,
+        cx: &TenantContext,
+        id: ChannelId,
+        expected: Option<i64>,
+    ) -> Result<Channel, SwitchChannelError> {
         self.gate
             .authorize(cx, Action::ChannelManage, Resource::one(RESOURCE, id))
             .await?;
-        let channel = self.store.enable(cx, id).await?;
-        channel.ok_or(AccessError::NotFound)
+        self.store.enable(cx, id, expected).await
     }
 
     fn draw_verify_token(&self) -> Secret {

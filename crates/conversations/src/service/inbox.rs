@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
 use kernel::{
-    Action, ConversationId, Gate, MessageId, Page, PageLimit, Resource, TenantContext, Toolkit,
-    TypedId as _,
+    Action, ConversationId, Denied, Gate, MessageId, Page, PageLimit, Resource, TenantContext,
+    Toolkit, TypedId as _,
 };
 
 use crate::conversation::{ConversationFilter, ConversationSummary, MessageOrder};
@@ -120,6 +120,18 @@ impl Inbox {
             seal_cursor(cx, self.tools.keys(), &list, &position)
         });
         Ok(Page { items, next_cursor })
+    }
+
+    /// Decides as [`Self::mark_read`] does, so that whoever may not learns that first, and learns
+    /// nothing else.
+    pub async fn prepare_mark_read(
+        &self,
+        cx: &TenantContext,
+        id: ConversationId,
+    ) -> Result<(), Denied> {
+        self.gate
+            .authorize(cx, Action::ConversationWrite, Resource::one(RESOURCE, id))
+            .await
     }
 
     /// Marks as read all up to `through`, or all there is.

@@ -16,7 +16,8 @@ use kernel::{
 };
 
 use crate::channel::{
-    LONGEST_OVERLAP, Provider, Secret, SecretRotation, secret_binding, verify_token_binding,
+    ChannelName, DisplayPhone, ExternalId, LONGEST_OVERLAP, Provider, Secret, SecretRotation,
+    secret_binding, verify_token_binding,
 };
 use crate::error::{BindChannelError, RotateEndpointError};
 use crate::events;
@@ -48,12 +49,12 @@ impl fmt::Debug for CreatedEndpoint {
 pub struct BindChannel {
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// What the clinic calls the channel: 1 to 200 characters.
-    pub name: String,
-    /// The provider's phone number id, or the instance's name: 1 to 120 characters.
-    pub external_id: String,
+    /// What the clinic calls the channel.
+    pub name: ChannelName,
+    /// The provider's phone number id, or the instance's name.
+    pub external_id: ExternalId,
     /// The number as people know it.
-    pub display_phone: Option<String>,
+    pub display_phone: Option<DisplayPhone>,
 }
 
 /// Operators' endpoints.
@@ -166,9 +167,9 @@ impl SharedEndpoints {
         let bound = BoundChannel {
             id,
             endpoint: asked.endpoint,
-            name: asked.name,
-            external_id: asked.external_id,
-            display_phone: asked.display_phone,
+            name: asked.name.into_string(),
+            external_id: asked.external_id.into_string(),
+            display_phone: asked.display_phone.map(DisplayPhone::into_string),
             at: self.tools.now(),
         };
         self.store.bind_channel(&cx, bound, entry, event).await?;

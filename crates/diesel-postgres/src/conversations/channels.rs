@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use conversations::channel::{Channel, NewChannel, SecretRotation};
-use conversations::error::{CreateChannelError, RotateSecretError};
+use conversations::error::{CreateChannelError, RotateSecretError, SwitchChannelError};
 use conversations::events;
 use conversations::ports::ChannelStore;
 use diesel::prelude::Queryable;
@@ -202,6 +202,7 @@ pub struct PgChannelStore {
 /// Why a change of a channel stopped half way.
 enum Stopped {
     Absent,
+    Changed,
     Shared,
     Store(StoreError),
 }
@@ -222,9 +223,14 @@ impl PgChannelStore {
         AuditEntry::done(&self.tools, action, Resource::one("channel", id))
     }
 
-    async fn lock(tx: &Tx<'_>, id: ChannelId) -> Result<Channel, Stopped> {
+    /// The channel, locked, where its version is `expected` (any, when `None`).
+    async fn lock(tx: &Tx<'_>, id: ChannelId, expected: Option<i64>) -> Result<Channel, Stopped> {
         let row: Option<ChannelRow> = tx.optional(LockChannel { id: id.into() }).await?;
-        Ok(row.ok_or(Stopped::Absent)?.try_into()?)
+        let channel: Channel = row.ok_or(Stopped::Absent)?.try_into()?;
+        if expected.is_some_and(|expected| expected != channel.row_version) {
+            return Err(Stopped::Changed);
+        }
+        Ok(channel)
     }
 
     /// Turns a channel on or off, unless it is so already.
@@ -233,8 +239,9 @@ impl PgChannelStore {
         cx: &TenantContext,
         name: QueryName,
         id: ChannelId,
+        expected: Option<i64>,
         on: bool,
-    ) -> Result<Option<Channel>, StoreError> {
+    ) -> Result<Channel, SwitchChannelError> {
         use conversations::ChannelStatus::{Active, Disabled};
         let wanted = if on { Active } else { Disabled };
         let (action, event) = if on {
@@ -245,7 +252,7 @@ impl PgChannelStore {
         let done = self
             .db
             .unit(cx, name, async |tx| {
-                let mut channel = Self::lock(tx, id).await?;
+                let mut channel = Self::lock(tx, id, expected).await?;
                 if channel.status == wanted {
                     return Ok(channel);
                 }
@@ -273,11 +280,12 @@ impl PgChannelStore {
                 Ok(channel)
             })
             .await;
-        match done {
-            Ok(channel) => Ok(Some(channel)),
-            Err(Stopped::Absent | Stopped::Shared) => Ok(None),
-            Err(Stopped::Store(error)) => Err(error),
-        }
+        done.map_err(|stopped| match stopped {
+            // A shared endpoint's channel can be switched: only its secret is the operator's.
+            Stopped::Absent | Stopped::Shared => SwitchChannelError::NotFound,
+            Stopped::Changed => SwitchChannelError::VersionMismatch,
+            Stopped::Store(error) => SwitchChannelError::Store(error),
+        })
     }
 }
 
@@ -370,12 +378,13 @@ impl ChannelStore for PgChannelStore {
         &self,
         cx: &TenantContext,
         id: ChannelId,
+        expected: Option<i64>,
         rotation: SecretRotation,
     ) -> Result<Channel, RotateSecretError> {
         let done = self
             .db
             .unit(cx, ROTATE, async |tx| {
-                let mut channel = Self::lock(tx, id).await?;
+                let mut channel = Self::lock(tx, id, expected).await?;
                 if channel.path_key.is_none() {
                     return Err(Stopped::Shared);
                 }
@@ -418,6 +427,7 @@ impl ChannelStore for PgChannelStore {
             .await;
         done.map_err(|stopped| match stopped {
             Stopped::Absent => RotateSecretError::NotFound,
+            Stopped::Changed => RotateSecretError::VersionMismatch,
             Stopped::Shared => RotateSecretError::EndpointShared,
             Stopped::Store(error) => RotateSecretError::Store(error),
         })
@@ -427,15 +437,17 @@ impl ChannelStore for PgChannelStore {
         &self,
         cx: &TenantContext,
         id: ChannelId,
-    ) -> Result<Option<Channel>, StoreError> {
-        self.switch(cx, DISABLE, id, false).await
+        expected: Option<i64>,
+    ) -> Result<Channel, SwitchChannelError> {
+        self.switch(cx, DISABLE, id, expected, false).await
     }
 
     async fn enable(
         &self,
         cx: &TenantContext,
         id: ChannelId,
-    ) -> Result<Option<Channel>, StoreError> {
-        self.switch(cx, ENABLE, id, true).await
+        expected: Option<i64>,
+    ) -> Result<Channel, SwitchChannelError> {
+        self.switch(cx, ENABLE, id, expected, true).await
     }
 }

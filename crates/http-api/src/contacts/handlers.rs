@@ -117,9 +117,9 @@ async fn create(
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
-    let contact = contacts
-        .create(&tenant, body.into_inner().into_domain(tools.now())?)
-        .await?;
+    contacts.prepare_create(&tenant).await?;
+    let new = body.read()?.into_domain(tools.now())?;
+    let contact = contacts.create(&tenant, new).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("/api/v1/contacts/{}", contact.id)));
     Ok(answer(response, &tools, &tenant, contact))
@@ -199,9 +199,13 @@ async fn update(
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
-    let patch = body.into_inner().into_domain(tools.now())?;
-    // A caller who may not change it is told so, and the attempt is audited, by the service.
-    let expected = expected_version(&tenant, id.0, &if_match, &tools, &contacts).await?;
+    let present = contacts
+        .prepare_update(&tenant, id.0)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let patch = body.read()?.into_domain(tools.now())?;
+    if_match.require(&tag(&tools, &tenant, &present, Fields::of_contact()))?;
+    let expected = Some(present.version);
     let contact = contacts.update(&tenant, id.0, expected, patch).await?;
     Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
 }
@@ -212,8 +216,11 @@ async fn update(
 #[utoipa::path(
     operation_id = "contact_archive",
     tag = "contacts",
-    params(("id" = uuid::Uuid, Path, description = "The contact.",
-        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The contact.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` it was read with, where \
+            it must still be so.")),
     extensions(("x-permission" = json!("contact.archive"))),
     responses((status = 200, description = "The contact as it is now.", body = ContactSchema,
         headers(("ETag" = String, description = "Its version.")),
@@ -223,10 +230,12 @@ async fn update(
 async fn archive(
     tenant: Tenant,
     id: Id<ContactId>,
+    if_match: IfMatch,
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
-    let contact = contacts.archive(&tenant, id.0, None).await?;
+    let expected = expected_version(&tenant, id.0, &if_match, &tools, &contacts).await?;
+    let contact = contacts.archive(&tenant, id.0, expected).await?;
     Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
 }
 
@@ -236,8 +245,11 @@ async fn archive(
 #[utoipa::path(
     operation_id = "contact_restore",
     tag = "contacts",
-    params(("id" = uuid::Uuid, Path, description = "The contact.",
-        example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e")),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The contact.",
+            example = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` it was read with, where \
+            it must still be so.")),
     extensions(("x-permission" = json!("contact.archive"))),
     responses((status = 200, description = "The contact as it is now.", body = ContactSchema,
         headers(("ETag" = String, description = "Its version.")),
@@ -247,14 +259,17 @@ async fn archive(
 async fn restore(
     tenant: Tenant,
     id: Id<ContactId>,
+    if_match: IfMatch,
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
-    let contact = contacts.restore(&tenant, id.0, None).await?;
+    let expected = expected_version(&tenant, id.0, &if_match, &tools, &contacts).await?;
+    let contact = contacts.restore(&tenant, id.0, expected).await?;
     Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
 }
 
-/// The version the caller has read, where `If-Match` names the present one.
+/// The version to archive or restore, where `If-Match` is given and names the present one. `None`
+/// is any.
 async fn expected_version(
     cx: &TenantContext,
     id: ContactId,
@@ -262,11 +277,14 @@ async fn expected_version(
     tools: &Toolkit,
     contacts: &Contacts,
 ) -> Result<Option<i64>, Problem> {
+    if !if_match.is_given() {
+        return Ok(None);
+    }
     let present = contacts
-        .read(cx, id)
+        .prepare_archive(cx, id)
         .await?
         .ok_or_else(Problem::not_found)?;
-    if_match.require(&tag(tools, cx, &present, Fields::of_contact()))?;
+    if_match.check(&tag(tools, cx, &present, Fields::of_contact()))?;
     Ok(Some(present.version))
 }
 

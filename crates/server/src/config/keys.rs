@@ -72,6 +72,11 @@ pub(crate) const KEYS: &[Key] = &[
         "How long a caller may take to send a request's head.",
     ),
     key(
+        "http.body_timeout",
+        "30s",
+        "How long a caller may take after the head to send a request's body, in all.",
+    ),
+    key(
         "http.keep_alive",
         "75s",
         "How long an idle connection is kept.",

@@ -9,18 +9,24 @@ use std::sync::Arc;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use clinics::TokenIssuer as _;
+use clinics::{NewMember, NewPassword, Role, TokenIssuer as _};
 use diesel_postgres::Database;
 use futures_util::future::LocalBoxFuture;
 use http_api::ApiSettings;
 use job_workers::WakeSignal;
-use kernel::{SessionId, UserId};
+use kernel::email::Email;
+use kernel::text::PersonName;
+use kernel::{Origin, RequestId, SessionId, UserId};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{SystemClock, SystemRandom};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use server::wiring::{Foundation, Services, api};
 use test_support::{Clinic, TestDatabase, TwoClinics, two_clinics};
+
+/// What every member logs in with.
+pub(crate) const PASSWORD: &str = "uma senha bem longa";
+pub(crate) const LOGIN: &str = "/api/v1/auth/login";
 
 type Call = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, ServiceResponse>>;
 
@@ -142,6 +148,55 @@ impl Stage {
         let issued = self.foundation.tokens.issue(user, session).unwrap();
         issued.token.expose().clone()
     }
+
+    /// Makes a member of the clinic, whose password is [`PASSWORD`].
+    pub(crate) async fn member(&self, clinic: &Clinic, email: &str, role: Role) {
+        let new = NewMember {
+            email: Email::parse(email).unwrap(),
+            name: PersonName::parse("Ana Lima").unwrap(),
+            password: NewPassword::parse(PASSWORD.to_owned()).unwrap(),
+            role,
+        };
+        let origin = Origin::internal(RequestId::from(uuid::Uuid::nil()));
+        let administration = self.foundation.administration();
+        let made = administration.create_member(origin, clinic.id, new).await;
+        made.unwrap();
+    }
+
+    pub(crate) async fn log_in(&self, email: &str, password: &str) -> Answer {
+        let body = json!({ "email": email, "password": password });
+        self.ask("post", LOGIN).json(&body).answer().await
+    }
+
+    pub(crate) async fn token_of(&self, email: &str) -> String {
+        let answer = self.log_in(email, PASSWORD).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body["accessToken"].as_str().unwrap().to_owned()
+    }
+
+    /// A request of who has this token, in the clinic.
+    pub(crate) fn acting(&self, token: &str, clinic: &Clinic, method: &str, path: &str) -> Ask<'_> {
+        self.ask(method, path)
+            .token(token)
+            .header("X-Clinic-Id", &clinic.id.to_string())
+    }
+
+    /// Runs SQL behind row security's back.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let superuser = self.base.superuser().await;
+        superuser.batch_execute(sql).await.unwrap();
+    }
+
+    /// The first column of each row, as text.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = self.base.superuser().await.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+/// The status and the problem's code, empty where it is none.
+pub(crate) fn code(answer: &Answer) -> (u16, &str) {
+    (answer.status, answer.body["code"].as_str().unwrap_or(""))
 }
 
 async fn serve(foundation: &Foundation) -> (Services, Call) {
@@ -168,6 +223,12 @@ impl Ask<'_> {
     pub(crate) fn json(mut self, body: &Value) -> Self {
         self.request = self.request.set_json(body);
         self
+    }
+
+    /// A body as it is, said to be JSON.
+    pub(crate) fn raw(mut self, body: &str) -> Self {
+        self.request = self.request.set_payload(body.to_owned());
+        self.header("Content-Type", "application/json")
     }
 
     pub(crate) async fn answer(self) -> Answer {
@@ -236,4 +297,14 @@ pub(crate) fn operations() -> Vec<Operation> {
         }
     }
     found
+}
+
+/// The fields that a 400 names.
+pub(crate) fn broken(answer: &Answer) -> Vec<&str> {
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    let params = answer.body["invalidParams"].as_array().unwrap();
+    params
+        .iter()
+        .map(|param| param["name"].as_str().unwrap())
+        .collect()
 }

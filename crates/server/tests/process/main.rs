@@ -108,6 +108,31 @@ async fn a_head_that_never_ends_does_not_hold_a_connection() {
     assert!(running.stop().success);
 }
 
+#[actix_web::test]
+async fn a_body_that_never_comes_does_not_hold_a_connection() {
+    let base = TestDatabase::new().await;
+    let clinic = two_clinics(&base).await.a;
+    let mut program = Program::new(&base.app_url());
+    program.set("ACOLHE_HTTP_BODY_TIMEOUT", "300ms");
+    let running = program.start();
+    let head = format!(
+        "Host: x\r\nAuthorization: Bearer {}\r\nX-Clinic-Id: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+        program.token(clinic.owner),
+        clinic.id
+    );
+    for path in ["contacts", "webhooks/whatsapp-cloud/kFq1f0c2r9mB3v7Xn5Yw8A"] {
+        let mut slow = running.connect().unwrap();
+        let request = format!("POST /api/v1/{path} HTTP/1.1\r\n{head}");
+        slow.write_all(request.as_bytes()).unwrap();
+        // To its end: the server hangs up.
+        let answer = read_to_end(slow);
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path}: {answer}");
+        assert!(answer.contains("\"request-timeout\""), "{path}: {answer}");
+    }
+    assert!(running.stop().success);
+}
+
 /// What no span, line or error may hold. The document is a valid CPF.
 const CANARIES: &[&str] = &[
     "Canaria",
