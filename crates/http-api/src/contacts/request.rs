@@ -360,10 +360,11 @@ fn order(
     sort: Option<&str>,
     direction: Option<Direction>,
 ) -> Option<ContactOrder> {
-    let sort = sort.unwrap_or(match direction {
-        None => return Some(ContactOrder::default()),
-        Some(_) => "createdAt",
-    });
+    let sort = match (sort, direction) {
+        (None, None) => return Some(ContactOrder::default()),
+        (None, Some(_)) => "createdAt",
+        (Some(sort), _) => sort,
+    };
     let name = match direction {
         Some(_) if sort.starts_with('-') => {
             rules.broken(
