@@ -6,8 +6,12 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use conversations::channel::{CreateChannel, Provider, Secret};
-use conversations::error::{AccessError, CreateChannelError, ReceiveError, RotateSecretError};
+use conversations::channel::{
+    ChannelName, CreateChannel, DisplayPhone, ExternalId, Provider, Secret,
+};
+use conversations::error::{
+    AccessError, CreateChannelError, ReceiveError, RotateSecretError, SwitchChannelError,
+};
 use conversations::ports::{Decoders, Handshake};
 use conversations::{ChannelStatus, Channels};
 use diesel_postgres::audit::PgAuditTrail;
@@ -49,9 +53,9 @@ async fn scene() -> Scene {
 fn asked(number: &str) -> CreateChannel {
     CreateChannel {
         provider: Provider::WhatsappCloud,
-        name: "Recepção".to_owned(),
-        external_id: number.to_owned(),
-        display_phone: Some("+551140020001".to_owned()),
+        name: ChannelName::parse("Recepção").unwrap(),
+        external_id: ExternalId::parse(number).unwrap(),
+        display_phone: Some(DisplayPhone::parse("+551140020001").unwrap()),
         secret: Secret::new("first-app-secret").unwrap(),
         verify_token: None,
     }
@@ -161,13 +165,13 @@ async fn a_foreign_channel_is_as_absent_as_a_random_one() {
         let secret = Secret::new("another-secret").unwrap();
         let read = scene.channels.read(b, id).await;
         assert!(matches!(read, Err(AccessError::NotFound)));
-        let disabled = scene.channels.disable(b, id).await;
-        assert!(matches!(disabled, Err(AccessError::NotFound)));
-        let enabled = scene.channels.enable(b, id).await;
-        assert!(matches!(enabled, Err(AccessError::NotFound)));
+        let disabled = scene.channels.disable(b, id, None).await;
+        assert!(matches!(disabled, Err(SwitchChannelError::NotFound)));
+        let enabled = scene.channels.enable(b, id, None).await;
+        assert!(matches!(enabled, Err(SwitchChannelError::NotFound)));
         let rotated = scene
             .channels
-            .rotate_secret(b, id, &secret, None, TimeDelta::zero())
+            .rotate_secret(b, id, None, &secret, None, TimeDelta::zero())
             .await;
         assert!(matches!(rotated, Err(RotateSecretError::NotFound)));
     }
@@ -217,7 +221,11 @@ async fn a_rotated_secret_overlaps_with_the_older_one_for_as_long_as_asked() {
     let rotate = |overlap| {
         let secret = Secret::new(new).unwrap();
         let (channels, id) = (scene.channels.clone(), channel.id);
-        async move { channels.rotate_secret(cx, id, &secret, None, overlap).await }
+        async move {
+            channels
+                .rotate_secret(cx, id, None, &secret, None, overlap)
+                .await
+        }
     };
     assert!(
         scene
@@ -284,10 +292,10 @@ async fn what_comes_for_a_disabled_channel_waits_until_it_is_enabled() {
         .unwrap()
         .channel;
     let path = channel.path_key.unwrap();
-    let disabled = scene.channels.disable(cx, channel.id).await.unwrap();
+    let disabled = scene.channels.disable(cx, channel.id, None).await.unwrap();
     assert_eq!(disabled.status, ChannelStatus::Disabled);
     let entries = scene.bench.count("app.audit_entries").await;
-    let again = scene.channels.disable(cx, channel.id).await.unwrap();
+    let again = scene.channels.disable(cx, channel.id, None).await.unwrap();
     assert_eq!(again, disabled);
     assert_eq!(scene.bench.count("app.audit_entries").await, entries);
     let stored = scene
@@ -296,7 +304,7 @@ async fn what_comes_for_a_disabled_channel_waits_until_it_is_enabled() {
         .unwrap();
     assert_eq!((stored.stored, stored.routed), (1, 0));
     assert_eq!(scene.bench.run_jobs(1).await, 0);
-    scene.channels.enable(cx, channel.id).await.unwrap();
+    scene.channels.enable(cx, channel.id, None).await.unwrap();
     assert_eq!(scene.bench.run_jobs(1).await, 1);
     assert!(!scene.bench.state(&scene.clinics.a).await["contacts"].is_null());
 }
