@@ -169,8 +169,8 @@ async fn a_channel_on_an_operator_s_endpoint_can_still_be_switched() {
     let bound = bench.bind(&clinics.a, "100200300").await;
     let store = PgChannelStore::new(bench.database.clone(), bench.tools.clone());
     let cx = &clinics.a.cx;
-    let disabled = store.disable(cx, bound).await.unwrap().unwrap();
+    let disabled = store.disable(cx, bound, None).await.unwrap();
     assert_eq!(disabled.status, ChannelStatus::Disabled);
-    let enabled = store.enable(cx, bound).await.unwrap().unwrap();
+    let enabled = store.enable(cx, bound, None).await.unwrap();
     assert_eq!(enabled.status, ChannelStatus::Active);
 }
