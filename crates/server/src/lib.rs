@@ -39,7 +39,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Answer requests until told to stop; what happens without a command.
-    Serve,
+    Serve {
+        /// Print the address as soon as it is listened on, for the program that started this one.
+        #[arg(long)]
+        print_address: bool,
+    },
     /// Bring the database to the shape this version needs.
     ///
     /// Uses database.owner_url. Run it before the new version serves; it may be run again.
@@ -70,8 +74,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(&read_config(cli.config)?),
+    match cli.command.unwrap_or(Command::Serve {
+        print_address: false,
+    }) {
+        Command::Serve { print_address } => serve::serve(&read_config(cli.config)?, print_address),
         Command::Migrate => migrate(&read_config(cli.config)?),
         Command::Config => output::print(&describe_config()),
         Command::Openapi => output::print(&http_api::openapi_document()),

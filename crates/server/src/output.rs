@@ -1,4 +1,5 @@
-//! What a command says to whoever runs it. A serving process says nothing here: it logs.
+//! What a command says to whoever runs it. A serving process says no more here
+//! than its address, on request: it logs.
 
 use std::error::Error;
 use std::io::Write as _;

@@ -21,16 +21,17 @@ use tokio::sync::watch;
 
 use crate::background::Background;
 use crate::config::{Config, Http};
+use crate::output;
 use crate::wiring::{self, Foundation, Services};
 
 /// How long telemetry may take to send what it holds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until told to stop.
-pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
+/// Serves until told to stop. `print_address`: says on standard output where, once it listens.
+pub(crate) fn serve(config: &Config, print_address: bool) -> anyhow::Result<()> {
     let telemetry = Telemetry::install(&config.telemetry)?;
     std::panic::set_hook(Box::new(log_panic));
-    let served = run(config);
+    let served = run(config, print_address);
     if let Err(error) = &served {
         tracing::error!(error = %format_args!("{error:#}"), "the server ends");
     }
@@ -41,7 +42,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
     served
 }
 
-fn run(config: &Config) -> anyhow::Result<()> {
+fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
     let workers = match config.http.workers {
         0 => available_parallelism().map_or(2, usize::from),
         workers => workers,
@@ -57,7 +58,7 @@ fn run(config: &Config) -> anyhow::Result<()> {
     let stop = background.block_on(async { stop_signal() })?;
     background.start(config, &foundation)?;
     let api = wiring::api(&foundation, services, settings);
-    let served = listen(&config.http, workers, api, stop);
+    let served = listen(&config.http, workers, api, stop, print_address);
     background.stop();
     served
 }
@@ -88,6 +89,7 @@ fn listen(
     workers: usize,
     api: Api,
     mut stop: watch::Receiver<bool>,
+    print_address: bool,
 ) -> anyhow::Result<()> {
     let address = SocketAddr::new(http.bind, http.port);
     let api = std::sync::Arc::new(api);
@@ -105,6 +107,11 @@ fn listen(
         .bind_auto_h2c(address)
         .map_err(|error| cannot_listen(&error, address))?;
     let addresses = server.addrs();
+    if print_address {
+        for address in &addresses {
+            output::print(&format!("http://{address}\n"))?;
+        }
+    }
     actix_web::rt::System::new().block_on(async move {
         let running = server.run();
         for address in addresses {

@@ -92,6 +92,20 @@ async fn a_taken_port_is_told_with_what_to_do() {
 }
 
 #[actix_web::test]
+async fn who_starts_it_is_told_its_address_on_request() {
+    let base = TestDatabase::new().await;
+    let mut program = Program::new(&base.app_url());
+    program.arguments = vec!["serve", "--print-address"];
+    let ended = program.start().stop();
+    let address = format!("http://127.0.0.1:{}", program.port);
+    assert!(
+        ended.said.lines().any(|line| line == address),
+        "{}",
+        ended.said
+    );
+}
+
+#[actix_web::test]
 async fn a_head_that_never_ends_does_not_hold_a_connection() {
     let base = TestDatabase::new().await;
     let mut program = Program::new(&base.app_url());

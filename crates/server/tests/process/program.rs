@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) port: u16,
+    pub(crate) arguments: Vec<&'static str>,
     signing_key: String,
     environment: Vec<(String, String)>,
 }
@@ -47,6 +48,7 @@ impl Program {
         let signing_key = SigningKey::generate(&SystemRandom);
         let mut program = Self {
             port,
+            arguments: Vec::new(),
             signing_key: signing_key.clone(),
             environment: Vec::new(),
         };
@@ -79,6 +81,7 @@ impl Program {
         let said = std::env::temp_dir().join(format!("acolhe-said-{}", self.port));
         let file = File::create(&said).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_acolhe-server"))
+            .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
