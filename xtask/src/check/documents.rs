@@ -1,4 +1,4 @@
-//! Documents name only what exists: every path in a code span or link of `README.md` and `docs/`.
+//! Documents name only what exists: every path in a code span or link of every `*.md`.
 //!
 //! A code span is taken for a path when it begins with a folder or file of the top level, or ends
 //! in a file's extension. A bare file name (`ports.rs`) must be the name of some file. `*` stands
@@ -51,7 +51,10 @@ pub(super) fn check(checkout: &Checkout) -> anyhow::Result<String> {
 
 fn is_document(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "md")
-        && (file == Path::new("README.md") || file.starts_with("docs"))
+        && file
+            .iter()
+            .next()
+            .is_some_and(|first| !MADE.contains(&&*first.to_string_lossy()))
 }
 
 /// What a document points at.
@@ -268,6 +271,18 @@ mod tests {
             missing("docs/decisions/0001-hexagon.md", from_below),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn every_document_is_read_wherever_it_lies() {
+        for file in [
+            "README.md",
+            "migrations/README.md",
+            "crates/kernel/README.md",
+        ] {
+            assert!(is_document(Path::new(file)), "{file}");
+        }
+        assert!(!is_document(Path::new("crates/kernel/src/lib.rs")));
     }
 
     #[test]
