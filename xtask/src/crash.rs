@@ -21,11 +21,14 @@ use crate::{
     postgres::address,
     replay::stage::{Arena, Stage},
     seed::{self, Number},
-    server::{self, Build},
+    server::Build,
     terminal,
 };
 
 /// Kill the server while it takes deliveries, start it again, and count what was acknowledged.
+///
+/// Only acolhe-server is killed, never PostgreSQL: the test cluster, or the server of DATABASE_URL
+/// (its account must be a superuser).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many messages to post.
@@ -52,8 +55,7 @@ impl Args {
         } else {
             Build::Debug
         };
-        let program = server::build(checkout, build)?;
-        let arena = Arena::open(checkout, program)?;
+        let arena = Arena::open(checkout, build)?;
         let number = Number {
             phone_number_id: "100000000000001".to_owned(),
             display: "551130034000".to_owned(),

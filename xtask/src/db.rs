@@ -15,6 +15,7 @@ use crate::{
         bootstrap::bootstrap,
         cluster::{Cluster, Kind, Running},
         installation,
+        site::{self, Site},
     },
     process, schema, terminal,
 };
@@ -278,14 +279,14 @@ fn reset(checkout: &Checkout, kind: Kind) -> anyhow::Result<()> {
 }
 
 fn migrate(checkout: &Checkout) -> anyhow::Result<ExitCode> {
-    if let Some(given) = address::given()? {
-        bail!(
-            "DATABASE_URL is set ({}), and whose role owns its tables is not known here.\n\
-             Run: ACOLHE_DATABASE_OWNER_URL=… cargo run --package server -- migrate",
-            given.place()
-        );
-    }
-    let owner = url(checkout, Kind::Dev, Role::Owner)?;
+    let owner = if address::given()?.is_some() {
+        let site = Site::open(checkout, Kind::Dev)?;
+        let database = site.database()?;
+        site.prepare(checkout, &database)?;
+        site.addresses(&database)?.owner
+    } else {
+        url(checkout, Kind::Dev, Role::Owner)?
+    };
     let status = process::run(
         checkout
             .cargo()
@@ -307,11 +308,14 @@ fn write_schema(checkout: &Checkout) -> anyhow::Result<()> {
 }
 
 fn url(checkout: &Checkout, kind: Kind, role: Role) -> anyhow::Result<String> {
-    if let Some(given) = address::given()? {
-        if !matches!(role, Role::Superuser) {
-            bail!("DATABASE_URL is set, and only its own role's address is known here");
-        }
-        return Ok(given.url);
+    if address::given()?.is_some() {
+        let site = Site::open(checkout, kind)?;
+        let database = site.database()?;
+        return match role {
+            Role::Superuser => Ok(site.address(site::Role::Admin, &database)?.to_string()),
+            Role::Owner => Ok(site.addresses(&database)?.owner),
+            Role::App => Ok(site.addresses(&database)?.app),
+        };
     }
     let home = Home::open(checkout)?;
     for cluster in home.existing(kind) {

@@ -2,24 +2,19 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use fastrand::Rng;
 use serde_json::Value;
 
 use crate::{
     checkout::Checkout,
     client::signature,
-    environment,
-    postgres::{
-        Home, Lease, address,
-        bootstrap::bootstrap,
-        cluster::{Cluster, Kind},
-    },
+    postgres::{Home, address, cluster::Kind, site::Site},
     seed::{self, Demo},
     server::{self, Addresses, Server},
     terminal,
@@ -35,7 +30,11 @@ const PORT: u16 = 8080;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask dev              serve on 127.0.0.1:8080, or the next free port\n  \
-    cargo xtask dev --reset      throw the data away and begin anew")]
+    cargo xtask dev --reset      throw the data away and begin anew\n\n\
+    With DATABASE_URL=postgres://user:password@host:port/database that server is used: the database\n\
+    and the roles acolhe_app and acolhe_owner are made where they are missing. Where logins need a\n\
+    password the roles get one, worked out from that of DATABASE_URL; a password that they have\n\
+    already is never changed: tell it by ACOLHE_DATABASE_URL and ACOLHE_DATABASE_OWNER_URL.")]
 pub(crate) struct Args {
     /// Throw this checkout's development data away first. Never a database given by DATABASE_URL.
     #[arg(long)]
@@ -53,20 +52,25 @@ impl Args {
         if self.reset {
             reset(checkout)?;
         }
-        let program = server::build(checkout, server::Build::Debug)?;
+        // First what may fail soon, then the build.
         let database = Database::open(checkout)?;
+        let program = server::build(checkout, server::Build::Debug)?;
         let server = database.server(checkout, program)?;
         terminal::step("Migrating the database", || server.migrate())?;
-        let port = server::free_port(self.port)?;
-        if port != self.port {
-            terminal::note(format!("Port {} is taken: using {port}.", self.port));
-        }
         let log = checkout.root().join(".acolhe/server.log");
-        let mut serving = server.serve(port, Some(&log))?;
-        if !self.empty {
-            let demo = demo(checkout, &server, &serving.base_url)?;
-            introduce(&demo, &log.display().to_string())?;
+        let mut serving = server.serve(self.port, Some(&log))?;
+        if serving.port != self.port {
+            terminal::note(format!(
+                "Port {} is taken: using {}.",
+                self.port, serving.port
+            ));
         }
+        let demo = if self.empty {
+            None
+        } else {
+            Some(demo(checkout, &server, &serving.base_url)?)
+        };
+        introduce(&serving.base_url, &log, demo.as_ref())?;
         serving.wait()?;
         Ok(ExitCode::SUCCESS)
     }
@@ -74,12 +78,12 @@ impl Args {
 
 /// Adds a demo to the development database, with a server of its own that ends with it.
 pub(crate) fn seed_alone(checkout: &Checkout) -> anyhow::Result<()> {
-    let program = server::build(checkout, server::Build::Debug)?;
     let database = Database::open(checkout)?;
+    let program = server::build(checkout, server::Build::Debug)?;
     let server = database.server(checkout, program)?;
     server.migrate()?;
     let log = checkout.root().join(".acolhe/server.log");
-    let serving = server.serve(server::free_port(PORT)?, Some(&log))?;
+    let serving = server.serve(PORT, Some(&log))?;
     let now = now()?;
     let demo = seed::seed(&server, &serving.base_url, now, &format!("-{now}"))?;
     for clinic in &demo.clinics {
@@ -96,41 +100,18 @@ pub(crate) fn seed_alone(checkout: &Checkout) -> anyhow::Result<()> {
 /// The development database, kept running while this lives.
 struct Database {
     addresses: Addresses,
-    _lease: Option<Lease>,
+    _site: Site,
 }
 
 impl Database {
     fn open(checkout: &Checkout) -> anyhow::Result<Self> {
         fs::create_dir_all(checkout.root().join(".acolhe"))?;
-        if let Some(given) = address::given()? {
-            terminal::note(format!(
-                "Using the database of DATABASE_URL ({}).",
-                given.place()
-            ));
-            let name = given.config.get_dbname().context(
-                "DATABASE_URL names no database: write postgres://user:password@host:port/database",
-            )?;
-            bootstrap(checkout, &given.config, name)?;
-            let role = |variable: &str, role: &str| {
-                environment::text(variable).map_or_else(|| as_role(&given.url, role), Ok)
-            };
-            return Ok(Self {
-                addresses: Addresses {
-                    app: role("ACOLHE_DATABASE_URL", "acolhe_app")?,
-                    owner: role("ACOLHE_DATABASE_OWNER_URL", "acolhe_owner")?,
-                },
-                _lease: None,
-            });
-        }
-        let lease = Lease::take(Home::open(checkout)?, Kind::Dev)?;
-        bootstrap(
-            checkout,
-            &Cluster::admin(lease.running, "postgres"),
-            address::DATABASE,
-        )?;
+        let site = Site::open(checkout, Kind::Dev)?;
+        let name = site.database()?;
+        site.prepare(checkout, &name)?;
         Ok(Self {
-            addresses: Addresses::local(lease.running.port, address::DATABASE),
-            _lease: Some(lease),
+            addresses: site.addresses(&name)?,
+            _site: site,
         })
     }
 
@@ -143,15 +124,6 @@ impl Database {
         server.set("ACOLHE_TELEMETRY_LOG_FORMAT", "text");
         Ok(server)
     }
-}
-
-/// The same address for another role, without a password.
-fn as_role(url: &str, role: &str) -> anyhow::Result<String> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .context("DATABASE_URL is no address")?;
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    Ok(format!("{scheme}://{role}@{host}"))
 }
 
 fn reset(checkout: &Checkout) -> anyhow::Result<()> {
@@ -220,11 +192,25 @@ fn demo(checkout: &Checkout, server: &Server, base_url: &str) -> anyhow::Result<
 }
 
 /// Tells a newcomer what there is. On standard output: it is the command's result.
-fn introduce(demo: &Demo, log: &str) -> anyhow::Result<()> {
-    let base = &demo.base_url;
+fn introduce(base: &str, log: &Path, demo: Option<&Demo>) -> anyhow::Result<()> {
     println!("\nAcolhe runs at {base}");
     println!("  API page   {base}/docs");
-    println!("  log        {log}");
+    println!("  log        {}", log.display());
+    match demo {
+        Some(demo) => introduce_demo(base, demo)?,
+        None => println!(
+            "  log in     nobody yet, with --empty: `cargo xtask seed` adds two clinics of made-up people"
+        ),
+    }
+    if address::given()?.is_some() {
+        println!("\nCtrl-C stops the server; the database of DATABASE_URL goes on.");
+    } else {
+        println!("\nCtrl-C stops the server and the database; the data stays.");
+    }
+    Ok(())
+}
+
+fn introduce_demo(base: &str, demo: &Demo) -> anyhow::Result<()> {
     for clinic in &demo.clinics {
         if let Some(user) = clinic.users.first() {
             println!(
@@ -265,7 +251,6 @@ fn introduce(demo: &Demo, log: &str) -> anyhow::Result<()> {
             clinic.id, user.email, user.password
         );
     }
-    println!("\nCtrl-C stops the server and the database; the data stays.");
     Ok(())
 }
 
@@ -296,11 +281,5 @@ mod tests {
         let text = ascii(&value);
         assert!(text.is_ascii() && !text.contains('\''));
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
-
-    #[test]
-    fn another_roles_address_keeps_no_password() {
-        let url = as_role("postgres://boss:p@ss@db.example:5432/x", "acolhe_app").unwrap();
-        assert_eq!(url, "postgres://acolhe_app@db.example:5432/x");
     }
 }

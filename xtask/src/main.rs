@@ -14,6 +14,7 @@ mod ci;
 mod client;
 mod crash;
 mod db;
+mod deadline;
 mod dev;
 mod environment;
 mod fuzz;
@@ -41,8 +42,13 @@ use crate::checkout::Checkout;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     arg_required_else_help = true,
-    after_help = "PostgreSQL comes from DATABASE_URL, else from a bundle kept in .acolhe/ (fetched once with npm),\n\
-                  else from the system (15 or newer). ACOLHE_POSTGRES=bundle or =system forces one of the last two."
+    after_help = "Begin with `cargo xtask dev`. Variables of the environment:\n  \
+        DATABASE_URL              use this PostgreSQL: postgres://user:password@host:port/database\n  \
+        ACOLHE_DATABASE_URL,      how acolhe_app and acolhe_owner log in there, where they have\n  \
+        ACOLHE_DATABASE_OWNER_URL   passwords already (else they get one)\n  \
+        ACOLHE_POSTGRES           `bundle` (fetched once with npm into .acolhe/) or `system` (15 or\n  \
+        \x20                         newer); without it and DATABASE_URL the first of them that there is\n  \
+        ACOLHE_REPLAY_DIR         a folder of webhook deliveries for `replay` and `ci`"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -62,6 +68,8 @@ enum Command {
     Crash(crash::Args),
     Fuzz(fuzz::Args),
     Plans(plans::Args),
+    #[command(hide = true)]
+    Deadline(deadline::Args),
 }
 
 impl Command {
@@ -78,6 +86,7 @@ impl Command {
             Self::Crash(args) => args.run(checkout),
             Self::Fuzz(args) => args.run(checkout),
             Self::Plans(args) => args.run(checkout),
+            Self::Deadline(args) => args.run(),
         }
     }
 }

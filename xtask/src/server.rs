@@ -2,10 +2,12 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead, BufReader, Write as _},
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +15,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::{checkout::Checkout, interrupt, postgres::address, process, terminal};
+use crate::{checkout::Checkout, interrupt, process, terminal};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(30);
@@ -28,16 +30,6 @@ pub(crate) struct Server {
 pub(crate) struct Addresses {
     pub(crate) app: String,
     pub(crate) owner: String,
-}
-
-impl Addresses {
-    /// In one of our own clusters.
-    pub(crate) fn local(port: u16, database: &str) -> Self {
-        Self {
-            app: address::local("acolhe_app", port, database),
-            owner: address::local("acolhe_owner", port, database),
-        }
-    }
 }
 
 /// How the server is built.
@@ -141,58 +133,105 @@ impl Server {
         })
     }
 
-    /// Starts serving on 127.0.0.1 at `port`, and waits until it answers. Its log goes to `log`,
-    /// or to our own standard error.
-    pub(crate) fn serve(&self, port: u16, log: Option<&Path>) -> anyhow::Result<Serving> {
-        let mut command = self.command(&["serve"]);
+    /// Starts serving on 127.0.0.1, and waits until it answers: on the port `from`, or the next
+    /// that is free. Its log goes to `log`, or to our own standard error.
+    pub(crate) fn serve(&self, from: u16, log: Option<&Path>) -> anyhow::Result<Serving> {
+        let mut port = free_port(from)?;
+        loop {
+            match self.serve_at(port, log)? {
+                Ok(serving) => return Ok(serving),
+                // Somebody else took the port between our look and the server's.
+                Err(_) if !is_free(port) => port = free_port(port.saturating_add(1))?,
+                Err(status) => match log {
+                    Some(log) => bail!("the server ended ({status}): see {}", log.display()),
+                    None => bail!("the server ended ({status}): see above"),
+                },
+            }
+        }
+    }
+
+    /// The inner error: it ended before it could work.
+    fn serve_at(
+        &self,
+        port: u16,
+        log: Option<&Path>,
+    ) -> anyhow::Result<Result<Serving, ExitStatus>> {
+        let mut command = self.command(&["serve", "--print-address"]);
         command
             .env("ACOLHE_HTTP_BIND", "127.0.0.1")
             .env("ACOLHE_HTTP_PORT", port.to_string())
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         if let Some(log) = log {
             let file = fs::File::options()
                 .create(true)
                 .append(true)
                 .open(log)
                 .with_context(|| format!("cannot write {}", log.display()))?;
-            command.stdout(file.try_clone()?).stderr(file);
+            command.stderr(file);
         }
-        let child = command.spawn().context("cannot run acolhe-server")?;
+        let mut child = command.spawn().context("cannot run acolhe-server")?;
+        let announced = first_line(child.stdout.take());
         let mut serving = Serving {
             child,
+            port,
             base_url: format!("http://127.0.0.1:{port}"),
         };
-        serving.wait_until_ready(log)?;
-        Ok(serving)
+        Ok(match serving.wait_until_ready(&announced)? {
+            None => Ok(serving),
+            Some(status) => Err(status),
+        })
     }
 }
 
+/// The first line that a child says, when it comes. Its pipe stays open as long as the child's.
+fn first_line(stdout: Option<ChildStdout>) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut lines = stdout
+            .map(BufReader::new)
+            .into_iter()
+            .flat_map(BufRead::lines);
+        if let Some(Ok(line)) = lines.next() {
+            let _ = sender.send(line);
+        }
+        lines.for_each(drop);
+    });
+    receiver
+}
+
 /// A running server. Dropped, it is told to end, and waited for.
+#[derive(Debug)]
 pub(crate) struct Serving {
     child: Child,
+    pub(crate) port: u16,
     pub(crate) base_url: String,
 }
 
 impl Serving {
-    fn wait_until_ready(&mut self, log: Option<&Path>) -> anyhow::Result<()> {
+    /// Waits until it listens, by its own word (whoever answers on the port may be another
+    /// server), and can work. `Some`: it ended instead.
+    fn wait_until_ready(
+        &mut self,
+        announced: &mpsc::Receiver<String>,
+    ) -> anyhow::Result<Option<ExitStatus>> {
         let started = Instant::now();
-        let url = format!("{}/api/health/ready", self.base_url);
+        let mut listens = false;
         loop {
             interrupt::check()?;
             if let Some(status) = self.child.try_wait()? {
-                match log {
-                    Some(log) => bail!("the server ended ({status}): see {}", log.display()),
-                    None => bail!("the server ended ({status}): see above"),
-                }
+                return Ok(Some(status));
             }
-            if ureq::get(&url).call().is_ok() {
-                return Ok(());
+            if let Ok(address) = announced.try_recv() {
+                self.base_url = address;
+                listens = true;
+            }
+            let url = format!("{}/api/health/ready", self.base_url);
+            if listens && ureq::get(&url).call().is_ok() {
+                return Ok(None);
             }
             if started.elapsed() > START {
-                bail!(
-                    "the server does not answer at {url} after {} s",
-                    START.as_secs()
-                );
+                bail!("the server is not ready after {} s: {url}", START.as_secs());
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -223,11 +262,17 @@ impl Drop for Serving {
     }
 }
 
-/// The first free port of 127.0.0.1 from `from` on.
-pub(crate) fn free_port(from: u16) -> anyhow::Result<u16> {
+/// The first port of 127.0.0.1 from `from` on that is free now; a moment later it may not be.
+fn free_port(from: u16) -> anyhow::Result<u16> {
     (from..from.saturating_add(200))
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .with_context(|| format!("no free port from {from} on: end another server"))
+        .find(|port| is_free(*port))
+        .with_context(|| {
+            format!("no port is free from {from} on: end another server, or choose with --port")
+        })
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// The keys of a development database: they must outlive it, or its sealed values cannot be opened.
@@ -252,4 +297,84 @@ fn keys(program: &Path, file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, net::TcpStream, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    /// A program in place of the server's.
+    fn program(folder: &Path, script: &str) -> Server {
+        let program = folder.join("acolhe-server");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Server {
+            program,
+            environment: vec![("FOLDER".to_owned(), folder.display().to_string())],
+        }
+    }
+
+    /// Says yes to every request.
+    fn says_yes(listener: TcpListener) {
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream: TcpStream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+    }
+
+    fn wait_for(file: &Path) {
+        while !file.exists() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_port_that_another_server_took_meanwhile_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = format!("http://{}", ours.local_addr().unwrap());
+        says_yes(ours);
+        // The first one finds its port taken and ends, slowly: whoever took it answers already.
+        let server = program(
+            folder.path(),
+            &format!(
+                "if ! [ -e $FOLDER/started ]; then
+                     echo $ACOLHE_HTTP_PORT > $FOLDER/new; mv $FOLDER/new $FOLDER/started
+                     while ! [ -e $FOLDER/taken ]; do sleep 0.01; done
+                     sleep 0.3; exit 1
+                 fi
+                 echo $ACOLHE_HTTP_PORT > $FOLDER/second
+                 echo {address}; exec sleep 60"
+            ),
+        );
+        let place = folder.path().to_owned();
+        let other = thread::spawn(move || {
+            wait_for(&place.join("started"));
+            let port = fs::read_to_string(place.join("started")).unwrap();
+            let port: u16 = port.trim().parse().unwrap();
+            says_yes(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+            fs::write(place.join("taken"), "").unwrap();
+            port
+        });
+        let serving = server.serve(28_080, None).unwrap();
+        let taken = other.join().unwrap();
+        let second = fs::read_to_string(folder.path().join("second")).unwrap();
+        assert_ne!(second.trim(), taken.to_string());
+        assert_eq!(serving.base_url, address);
+    }
+
+    #[test]
+    fn a_server_that_ends_for_its_own_reasons_is_not_tried_on_other_ports() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = program(folder.path(), "echo x >> $FOLDER/tries; exit 3");
+        let error = server.serve(28_380, None).unwrap_err().to_string();
+        assert!(error.contains("ended (exit status: 3)"), "{error}");
+        let tries = fs::read_to_string(folder.path().join("tries")).unwrap();
+        assert_eq!(tries, "x\n");
+    }
 }

@@ -2,25 +2,31 @@
 
 use std::process::{Command, ExitCode, ExitStatus};
 
+use anyhow::Context as _;
+
 use crate::{
     checkout::Checkout,
     environment,
     postgres::{
-        Home, Lease, address,
-        cluster::{Cluster, Kind},
+        cluster::Kind,
+        site::{Role, Site},
     },
     process, terminal,
 };
 
-/// How the tests learn of their server: the address of an account that may create roles and
-/// databases. The `test-support` crate reads it.
-pub(crate) const TEST_DATABASE_URL: &str = "ACOLHE_TEST_DATABASE_URL";
+/// How the tests learn of their server: a superuser's address, and the passwords of the product's
+/// roles where logins need one. The `test-support` crate reads them.
+const VARIABLES: [(Role, &str); 2] = [
+    (Role::App, "ACOLHE_TEST_APP_PASSWORD"),
+    (Role::Owner, "ACOLHE_TEST_OWNER_PASSWORD"),
+];
+const TEST_DATABASE_URL: &str = "ACOLHE_TEST_DATABASE_URL";
 
 /// Run the tests against a real PostgreSQL, which is brought up and taken down.
 ///
 /// Nothing is skipped for lack of something: it is fetched, or this fails and says how to get it.
-/// With DATABASE_URL set that server is used: the tests create and drop databases of their own on
-/// it and touch no other.
+/// With DATABASE_URL set that server is used: its account must be a superuser. The tests create and
+/// drop databases of their own there (acolhe_test_…, acolhe_template_…) and touch no other.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask test                       everything\n  \
@@ -49,49 +55,42 @@ impl Args {
     }
 
     pub(crate) fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
-        let (_lease, url) = if let Some(given) = address::given()? {
-            terminal::note(format!(
-                "Testing on the server of DATABASE_URL ({}).",
-                given.place()
-            ));
-            (None, given.url)
-        } else {
-            let lease = Lease::take(Home::open(checkout)?, Kind::Test)?;
-            let url = Cluster::url(lease.running, address::SUPERUSER, "postgres");
-            (Some(lease), url)
-        };
-        let status = self.run_tests(checkout, &url)?;
+        let ground = Ground::open(checkout)?;
+        let status = self.run_tests(checkout, &ground)?;
         Ok(process::exit_code(status))
     }
 
-    fn run_tests(&self, checkout: &Checkout, url: &str) -> anyhow::Result<ExitStatus> {
+    fn run_tests(&self, checkout: &Checkout, ground: &Ground) -> anyhow::Result<ExitStatus> {
         if !has_nextest() {
             terminal::note(
                 "cargo-nextest is not installed: running with `cargo test`, which is slower.\n\
-                 To install it: cargo install --locked cargo-nextest",
+                 To install it (some minutes): cargo install --locked cargo-nextest",
             );
-            let mut command = self.cargo(checkout, url, &["test"]);
+            let mut command = self.cargo(checkout, ground, &["test"]);
+            command.arg("--config").arg(through_deadline()?);
             command.arg("--no-fail-fast").args(&self.options);
             if !self.filter.is_empty() {
                 command.arg("--").args(&self.filter);
             }
             return process::run(&mut command);
         }
-        let mut command = self.cargo(checkout, url, &["nextest", "run"]);
+        let mut command = self.cargo(checkout, ground, &["nextest", "run"]);
         let status = process::run(command.args(&self.filter).args(&self.options))?;
         let everything = self.filter.is_empty() && self.options.is_empty();
         if !everything || !self.package.is_empty() {
             return Ok(status);
         }
         // nextest leaves the examples in the documentation aside.
-        let mut examples = self.cargo(checkout, url, &["test", "--quiet", "--doc"]);
+        let mut examples = self.cargo(checkout, ground, &["test", "--quiet", "--doc"]);
         let examples = process::run(examples.arg("--no-fail-fast"))?;
         Ok(if status.success() { examples } else { status })
     }
 
-    fn cargo(&self, checkout: &Checkout, url: &str, subcommand: &[&str]) -> Command {
+    fn cargo(&self, checkout: &Checkout, ground: &Ground, subcommand: &[&str]) -> Command {
         let mut command = checkout.cargo();
-        command.args(subcommand).env(TEST_DATABASE_URL, url);
+        command
+            .args(subcommand)
+            .envs(ground.environment.iter().map(|(name, value)| (name, value)));
         if self.package.is_empty() {
             command.arg("--workspace");
         }
@@ -100,6 +99,42 @@ impl Args {
         }
         command
     }
+}
+
+/// The PostgreSQL that the tests run on, kept running while this lives.
+struct Ground {
+    environment: Vec<(&'static str, String)>,
+    _site: Site,
+}
+
+impl Ground {
+    fn open(checkout: &Checkout) -> anyhow::Result<Self> {
+        let site = Site::open(checkout, Kind::Test)?;
+        let mut environment = vec![(TEST_DATABASE_URL, site.admin_address().to_string())];
+        if site.is_given() {
+            site.require_superuser("Tests look behind row-level security")?;
+            // Its roles are made here: each test comes too late to give them a password.
+            site.try_out(checkout)?;
+        }
+        for (role, variable) in VARIABLES {
+            environment.extend(site.password(role)?.map(|password| (variable, password)));
+        }
+        Ok(Self {
+            environment,
+            _site: site,
+        })
+    }
+}
+
+/// Has cargo run each program of tests through `cargo xtask deadline`: a hang must end.
+fn through_deadline() -> anyhow::Result<String> {
+    let ourselves = std::env::current_exe().context("cannot tell our own program's path")?;
+    let runner = toml::Value::from(vec![
+        ourselves.display().to_string(),
+        "deadline".to_owned(),
+        "--".to_owned(),
+    ]);
+    Ok(format!("target.'cfg(unix)'.runner={runner}"))
 }
 
 fn has_nextest() -> bool {

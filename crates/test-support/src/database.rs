@@ -12,10 +12,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use diesel_postgres::{Database, PoolSettings, migrations};
 use kernel::ClinicId;
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, NoTls};
 
-/// Names the running cluster: a superuser's URL. Logins of other roles need no password there.
+/// Names the running cluster: a superuser's URL.
 pub const CLUSTER_VARIABLE: &str = "ACOLHE_TEST_DATABASE_URL";
+
+/// The server's role, and the variable with its password. Unset where it needs none.
+const APP: (&str, &str) = ("acolhe_app", "ACOLHE_TEST_APP_PASSWORD");
+/// The role of migrations, likewise.
+const OWNER: (&str, &str) = ("acolhe_owner", "ACOLHE_TEST_OWNER_PASSWORD");
 
 /// Held while a template is made or dropped.
 const TEMPLATE_LOCK: i64 = 4_711_900;
@@ -55,17 +60,17 @@ impl TestDatabase {
 
     /// As the server logs in.
     pub fn app_url(&self) -> String {
-        login(&self.cluster, Some("acolhe_app"), &self.name)
+        login_as(&self.cluster, APP, &self.name)
     }
 
     /// As migrations log in.
     pub fn owner_url(&self) -> String {
-        login(&self.cluster, Some("acolhe_owner"), &self.name)
+        login_as(&self.cluster, OWNER, &self.name)
     }
 
     /// As a superuser: for looking behind row security in a test's assertions.
     pub fn superuser_url(&self) -> String {
-        login(&self.cluster, None, &self.name)
+        login(&self.cluster, Login::Superuser, &self.name)
     }
 
     /// The product's own access to it, with the default pool.
@@ -134,17 +139,27 @@ impl Drop for TestDatabase {
 
 /// The superuser's URL.
 fn cluster() -> String {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where tests learn of the cluster"
-    )]
-    let named = std::env::var(CLUSTER_VARIABLE);
-    named.unwrap_or_else(|_| {
+    variable(CLUSTER_VARIABLE).unwrap_or_else(|| {
         panic!(
             "{CLUSTER_VARIABLE} is not set. Run `cargo xtask test`, which starts a PostgreSQL of \
              its own, or name a superuser's URL of a cluster for tests."
         )
     })
+}
+
+/// Where a role logs in, with the password that the environment tells.
+fn login_as(cluster: &str, (role, password): (&'static str, &str), database: &str) -> String {
+    let password = variable(password);
+    login(cluster, Login::Role(role, password.as_deref()), database)
+}
+
+fn variable(name: &str) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where tests learn of the cluster"
+    )]
+    let value = std::env::var(name);
+    value.ok()
 }
 
 fn epoch() -> u64 {
@@ -157,34 +172,56 @@ fn epoch() -> u64 {
         .map_or(0, |age| age.as_secs())
 }
 
-/// The cluster's URL with another user and database, and without a password.
-fn login(cluster: &str, user: Option<&str>, database: &str) -> String {
-    let config: Config = cluster.parse().expect("the test cluster's URL is readable");
-    let mut url = String::from("postgres://");
-    let user = user.map_or_else(
-        || config.get_user().map(str::to_owned),
-        |user| Some(user.to_owned()),
-    );
-    url.push_str(user.as_deref().unwrap_or("postgres"));
-    let (_, rest) = cluster
+/// Who logs in.
+#[derive(Clone, Copy)]
+enum Login<'a> {
+    /// As the cluster's URL says.
+    Superuser,
+    /// A role of the product's, with its password where the cluster wants one.
+    Role(&'static str, Option<&'a str>),
+}
+
+/// The cluster's URL with another database, and perhaps another login.
+fn login(cluster: &str, login: Login<'_>, database: &str) -> String {
+    let (scheme, rest) = cluster
         .split_once("://")
         .expect("the test cluster's address is a URL");
-    let (address, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(a, q)| (a, Some(q)));
-    let host = address.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let _ = write!(url, "@{host}/{database}");
-    if let Some(query) = query {
-        let _ = write!(url, "?{query}");
+    let (address, query) = match rest.find('?') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let server = address.split('/').next().unwrap_or_default();
+    let (superuser, host) = server.rsplit_once('@').unwrap_or(("postgres", server));
+    let who = match login {
+        Login::Superuser => superuser.to_owned(),
+        Login::Role(role, None) => role.to_owned(),
+        Login::Role(role, Some(password)) => format!("{role}:{}", encoded(password)),
+    };
+    format!("{scheme}://{who}@{host}/{database}{query}")
+}
+
+/// As a part of a URL.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
     }
-    url
+    encoded
 }
 
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
-        .expect("the test cluster is reachable");
+        .unwrap_or_else(|error| {
+            let said = error
+                .as_db_error()
+                .map_or_else(|| error.to_string(), |said| said.message().to_owned());
+            panic!("cannot log in to the cluster that {CLUSTER_VARIABLE} names: {said}")
+        });
     tokio::spawn(connection);
     client
 }
@@ -221,10 +258,10 @@ async fn template(cluster: &str) -> String {
         )
         .await;
         run(&admin, &format!("CREATE DATABASE {name}")).await;
-        migrations::bootstrap(&login(cluster, None, &name))
+        migrations::bootstrap(&login(cluster, Login::Superuser, &name))
             .await
             .expect("the bootstrap runs");
-        migrations::migrate(&login(cluster, Some("acolhe_owner"), &name))
+        migrations::migrate(&login_as(cluster, OWNER, &name))
             .await
             .expect("the migrations run");
         drop_leftovers(&admin).await;
@@ -266,5 +303,36 @@ async fn drop_leftovers(admin: &Client) {
         let _ = admin
             .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = "postgres://boss:p%40ss@127.0.0.1:5433/postgres?connect_timeout=3";
+
+    #[test]
+    fn a_superuser_keeps_the_password_that_the_cluster_wants() {
+        assert_eq!(
+            login(CLUSTER, Login::Superuser, "x"),
+            "postgres://boss:p%40ss@127.0.0.1:5433/x?connect_timeout=3"
+        );
+        assert_eq!(
+            login("postgres://127.0.0.1", Login::Superuser, "x"),
+            "postgres://postgres@127.0.0.1/x"
+        );
+    }
+
+    #[test]
+    fn a_role_brings_its_own_password_or_none() {
+        assert_eq!(
+            login(CLUSTER, Login::Role("acolhe_app", Some("a/b")), "x"),
+            "postgres://acolhe_app:a%2Fb@127.0.0.1:5433/x?connect_timeout=3"
+        );
+        assert_eq!(
+            login(CLUSTER, Login::Role("acolhe_app", None), "x"),
+            "postgres://acolhe_app@127.0.0.1:5433/x?connect_timeout=3"
+        );
     }
 }

@@ -31,6 +31,13 @@ impl Lease {
         if started {
             home.say_where();
             cluster.keep(false)?;
+        } else {
+            terminal::note(format!(
+                "Using PostgreSQL {} ({}), which runs already on 127.0.0.1:{}.",
+                cluster.installation().version,
+                kind.name(),
+                running.port
+            ));
         }
         drop(starting);
         Ok(Self {

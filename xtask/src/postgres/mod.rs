@@ -13,6 +13,7 @@ pub(crate) mod cluster;
 pub(crate) mod installation;
 mod lease;
 mod settings;
+pub(crate) mod site;
 
 use std::{fs, path::PathBuf};
 
@@ -148,7 +149,7 @@ impl Home {
             "no PostgreSQL to work with.\n  {}\nDo one of these, then try again:\n  \
              - install npm (it comes with Node.js), so that a bundle can be fetched\n  \
              - install PostgreSQL: apt install postgresql, dnf install postgresql-server, brew install postgresql\n  \
-             - set DATABASE_URL to a PostgreSQL whose account may create roles and databases",
+             - set DATABASE_URL to a PostgreSQL whose account may create roles and databases (a superuser for tests)",
             missed.join("\n  ")
         )
     }

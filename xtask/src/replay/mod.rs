@@ -22,6 +22,7 @@ const OWN: &str = "crates/whatsapp/fixtures/cloud";
 /// Each way runs against a fresh database. Payloads of providers that are not supported yet are
 /// counted and named. Messages of each file get ids of their own, because public examples share
 /// placeholder ids. Without a FOLDER, the one of ACOLHE_REPLAY_DIR, else the repository's own.
+/// On the test cluster, or the server of DATABASE_URL (its account must be a superuser).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask replay\n  \
@@ -63,8 +64,7 @@ impl Args {
         if folder.deliveries.is_empty() {
             bail!("no delivery of a supported provider is there: nothing was replayed");
         }
-        let program = server::build(checkout, server::Build::Debug)?;
-        let arena = Arena::open(checkout, program)?;
+        let arena = Arena::open(checkout, server::Build::Debug)?;
         let mut rng = Rng::with_seed(self.seed);
 
         let mut ways = vec![("in order".to_owned(), folder.in_order())];

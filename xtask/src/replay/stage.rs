@@ -17,11 +17,11 @@ use crate::{
     client::Client,
     interrupt,
     postgres::{
-        Home, Lease, address, bootstrap,
-        bootstrap::bootstrap,
-        cluster::{Cluster, Kind},
+        address,
+        cluster::Kind,
+        site::{Role, Site},
     },
-    server::{self, Addresses, Server, Serving},
+    server::{self, Build, Server, Serving},
     terminal,
 };
 
@@ -32,20 +32,22 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a long wait says how far it is.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// The cluster that stages are set up on, and the server's binary.
+/// The PostgreSQL that stages are set up on, and the server's binary.
 pub(crate) struct Arena {
     checkout: Checkout,
     program: PathBuf,
-    lease: Lease,
+    site: Site,
 }
 
 impl Arena {
-    pub(crate) fn open(checkout: &Checkout, program: PathBuf) -> anyhow::Result<Self> {
-        let lease = Lease::take(Home::open(checkout)?, Kind::Test)?;
+    /// Finds the PostgreSQL, then builds the server.
+    pub(crate) fn open(checkout: &Checkout, build: Build) -> anyhow::Result<Self> {
+        let site = Site::open(checkout, Kind::Test)?;
+        site.require_superuser("The final state is read across clinics")?;
         Ok(Self {
             checkout: checkout.clone(),
-            program,
-            lease,
+            program: server::build(checkout, build)?,
+            site,
         })
     }
 }
@@ -67,13 +69,8 @@ impl<'a> Stage<'a> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let database = format!("acolhe_replay_{}_{next}", std::process::id());
-        let running = arena.lease.running;
-        bootstrap(
-            &arena.checkout,
-            &Cluster::admin(running, "postgres"),
-            &database,
-        )?;
-        let addresses = Addresses::local(running.port, &database);
+        arena.site.prepare(&arena.checkout, &database)?;
+        let addresses = arena.site.addresses(&database)?;
         let folder = arena.checkout.root().join(".acolhe");
         let keys = folder.join("replay-keys.env");
         let mut server = Server::new(arena.program.clone(), &addresses, &keys)?;
@@ -132,7 +129,7 @@ impl<'a> Stage<'a> {
             arena,
             database,
             server,
-            port: server::free_port(18_080)?,
+            port: 18_080,
             log: folder.join("replay.log"),
             serving: None,
             webhook_path,
@@ -143,7 +140,10 @@ impl<'a> Stage<'a> {
 
     /// Starts the server, or starts it again.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
-        self.serving = Some(self.server.serve(self.port, Some(&self.log))?);
+        let serving = self.server.serve(self.port, Some(&self.log))?;
+        // Kept over restarts, so that addresses stay the same.
+        self.port = serving.port;
+        self.serving = Some(serving);
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl<'a> Stage<'a> {
 
     /// A superuser's connection: for looking behind row-level security.
     pub(crate) fn sql(&self) -> anyhow::Result<Sql> {
-        bootstrap::connect(&Cluster::admin(self.arena.lease.running, &self.database))
+        self.arena.site.connect(Role::Admin, &self.database)
     }
 
     /// Waits until no job waits, and fails when one died.
@@ -240,10 +240,8 @@ impl<'a> Stage<'a> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.serving = None;
-        let admin = Cluster::admin(self.arena.lease.running, "postgres");
-        // The whole cluster is thrown away at the end: a database left behind harms nobody.
-        if let Ok(mut sql) = bootstrap::connect(&admin) {
-            let _ = sql.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.database));
+        if let Err(error) = self.arena.site.drop_database(&self.database) {
+            terminal::failure(&error);
         }
     }
 }

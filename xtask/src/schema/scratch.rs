@@ -1,62 +1,46 @@
 //! A database to try things in, with the roles and without a table.
 
-use ::postgres::{Client, Config};
+use ::postgres::Client;
 
 use crate::{
     checkout::Checkout,
     postgres::{
-        Home, Lease,
-        address::{self, explain},
-        bootstrap::{bootstrap, connect},
-        cluster::{Cluster, Kind},
+        cluster::Kind,
+        site::{Role, Site},
     },
 };
 
 /// Dropped together with the value, and the test cluster is stopped if it was started for it.
 pub(crate) struct Scratch {
-    server: Config,
+    site: Site,
     name: String,
-    /// Held for its end. `None` on the server that `DATABASE_URL` gives.
-    _lease: Option<Lease>,
 }
 
 impl Scratch {
     pub(crate) fn make(checkout: &Checkout) -> anyhow::Result<Self> {
-        let (server, lease) = if let Some(given) = address::given()? {
-            (given.config, None)
-        } else {
-            let lease = Lease::take(Home::open(checkout)?, Kind::Test)?;
-            (Cluster::admin(lease.running, "postgres"), Some(lease))
-        };
-        let name = format!("acolhe_scratch_{}", std::process::id());
         let scratch = Self {
-            server,
-            name,
-            _lease: lease,
+            site: Site::open(checkout, Kind::Test)?,
+            name: format!("acolhe_scratch_{}", std::process::id()),
         };
-        bootstrap(checkout, &scratch.server, &scratch.name)?;
+        scratch.site.prepare(checkout, &scratch.name)?;
         Ok(scratch)
     }
 
     /// As the account that made it: sees the whole catalogue.
     pub(crate) fn admin(&self) -> anyhow::Result<Client> {
-        connect(self.server.clone().dbname(&self.name))
+        self.site.connect(Role::Admin, &self.name)
     }
 
     /// As the role that runs migrations.
     pub(crate) fn owner(&self) -> anyhow::Result<Client> {
-        connect(self.server.clone().dbname(&self.name).user("acolhe_owner"))
+        self.site.connect(Role::Owner, &self.name)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let dropped = connect(&self.server).and_then(|mut client| {
-            let sql = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name);
-            client.batch_execute(&sql).map_err(explain)
-        });
-        if let Err(error) = dropped {
-            crate::terminal::failure(&error.context(format!("the database {} stays", self.name)));
+        if let Err(error) = self.site.drop_database(&self.name) {
+            crate::terminal::failure(&error);
         }
     }
 }
