@@ -31,6 +31,12 @@ pub enum AddressError {
 /// How long an abandoned statement may go on by itself.
 const CANCEL_AFTER: Duration = Duration::from_millis(20);
 
+/// How long the server may take to accept that.
+const CANCEL_WITHIN: Duration = Duration::from_secs(10);
+/// What was sent may stay unacknowledged so long before the connection counts as lost: the other
+/// side may be gone without a word.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
 /// Makes connections to one address.
 pub(crate) struct Connector {
     config: Config,
@@ -85,6 +91,9 @@ impl Connector {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(timeout);
         }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNACKNOWLEDGED);
+        }
         let tls = (config.get_ssl_mode() == SslMode::Require)
             .then(|| tls(root_file.as_deref()))
             .transpose()?;
@@ -118,11 +127,15 @@ impl Connector {
             if closed.load(Ordering::Relaxed) {
                 return;
             }
-            // Where it fails, the statement's own timeout ends it.
-            let _ = match tls {
-                Some(tls) => token.cancel_query(tls).await,
-                None => token.cancel_query(NoTls).await,
+            let cancel = async {
+                match tls {
+                    Some(tls) => token.cancel_query(tls).await,
+                    None => token.cancel_query(NoTls).await,
+                }
             };
+            // Where it fails, the statement's own timeout ends it; where the server hangs, it is
+            // not waited for.
+            let _ = tokio::time::timeout(CANCEL_WITHIN, cancel).await;
         });
     }
 

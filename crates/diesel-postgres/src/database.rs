@@ -31,6 +31,10 @@ pub struct PoolSettings {
     pub keep: usize,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
+    /// How long a unit of work may take from its first statement to its commit. Longer, and it
+    /// is given up with its connection: a database that hangs must not hang its callers. Jobs
+    /// may take four times as long.
+    pub answer_timeout: Duration,
     /// How long a connection may idle.
     pub idle_timeout: Duration,
     /// From which duration on a query is told as slow.
@@ -40,7 +44,7 @@ pub struct PoolSettings {
 }
 
 impl PoolSettings {
-    /// 20 connections, none of them beside the pool, of which 5 are kept, for one shard; 10 s to get one, 5 min idle, slow
+    /// 20 connections, none of them beside the pool, of which 5 are kept, for one shard; 10 s to get one, 15 s for a unit of work, 5 min idle, slow
     /// from 1 s on.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -49,6 +53,7 @@ impl PoolSettings {
             beside: 0,
             keep: 5,
             acquire_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_mins(5),
             slow_query: Duration::from_secs(1),
             shards: 1,
@@ -139,6 +144,15 @@ impl Database {
     /// Says that events were committed.
     pub(crate) fn committed_events(&self) {
         self.pool.signal.wake();
+    }
+
+    /// How long a unit of work may take.
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        let timeout = self.pool.settings.answer_timeout;
+        match self.lane {
+            Lane::Requests => timeout,
+            Lane::Jobs => timeout.saturating_mul(4),
+        }
     }
 
     /// From which duration on a query is slow.

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use futures_util::Future;
 use kernel::{ClinicId, StoreError};
+use tokio::time::timeout;
 use tracing::{Instrument, Span, field};
 
 use crate::Database;
-use crate::error::StoreErrorExt;
+use crate::error::{StoreErrorExt, unavailable};
 use crate::pool::Lease;
 
 /// The name of one query, made by [`query_name!`](crate::query_name).
@@ -75,7 +76,12 @@ impl QueryName {
         let lease = db.lease().await;
         let query = async {
             match lease {
-                Ok(lease) => query(lease).await,
+                // Dropped half way, the lease throws its connection away.
+                Ok(lease) => timeout(db.answer_timeout(), query(lease))
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(unavailable("the database did not answer in time").into())
+                    }),
                 // Told by a span of the query as well: it is what failed for the caller.
                 Err(error) => Err(error.into()),
             }

@@ -212,6 +212,30 @@ async fn a_killed_connection_is_noticed_and_replaced() {
 }
 
 #[tokio::test]
+async fn a_database_that_does_not_answer_is_unavailable_and_its_connection_is_not_used_again() {
+    let base = TestDatabase::new().await;
+    let db = base.database_with(|settings| {
+        settings.max_connections = 4;
+        settings.answer_timeout = Duration::from_millis(300);
+    });
+    let before = pid(&db).await.unwrap();
+    let superuser = base.superuser().await;
+    let lock = "SELECT pg_advisory_lock(1)";
+    superuser.batch_execute(lock).await.unwrap();
+    let began = Instant::now();
+    let held = db.system::<i32, _, _>(&sys(), PID, Hold {}).await;
+    assert!(matches!(held, Err(StoreError::Unavailable(_))), "{held:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_ne!(pid(&db).await.unwrap(), before);
+    // Jobs may take longer: what takes half as long again as a request may, is done.
+    superuser
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .await
+        .unwrap();
+    assert!(nap(&db.for_jobs()).await.is_ok());
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_but_for_those_kept() {
     let base = TestDatabase::new().await;
     let db = base.database_with(|settings| {

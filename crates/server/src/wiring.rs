@@ -162,6 +162,7 @@ fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
         beside: usize::from(config.jobs.enabled),
         keep: settings.keep,
         acquire_timeout: settings.acquire_timeout,
+        answer_timeout: settings.answer_timeout,
         idle_timeout: settings.idle_timeout,
         slow_query: settings.slow_query,
         shards: workers,

@@ -119,6 +119,11 @@ pub(crate) const KEYS: &[Key] = &[
         "How long to wait for a connection.",
     ),
     key(
+        "database.answer_timeout",
+        "15s",
+        "How long a unit of work may take in the database until the caller gets a 503; for jobs four times that. Longer than the role's statement_timeout (10 s).",
+    ),
+    key(
         "database.idle_timeout",
         "300s",
         "How long a connection beyond the kept ones may idle.",

@@ -56,6 +56,7 @@ pub(crate) struct Database {
     pub(crate) max_connections: usize,
     pub(crate) keep: usize,
     pub(crate) acquire_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) slow_query: Duration,
 }
@@ -105,6 +106,7 @@ impl Config {
                 max_connections: read.within("database.max_connections", 2, 1000),
                 keep: read.within("database.keep", 0, 1000),
                 acquire_timeout: read.duration("database.acquire_timeout"),
+                answer_timeout: read.duration("database.answer_timeout"),
                 idle_timeout: read.duration("database.idle_timeout"),
                 slow_query: read.duration("database.slow_query"),
             },

@@ -47,6 +47,7 @@ fn every_default_is_valid() {
     assert_eq!(config.database.keep, 5);
     assert_eq!(config.database.acquire_timeout, Duration::from_secs(10));
     assert_eq!(config.database.idle_timeout, Duration::from_mins(5));
+    assert_eq!(config.database.answer_timeout, Duration::from_secs(15));
     assert_eq!(config.database.slow_query, Duration::from_secs(1));
     assert!(config.jobs.enabled);
 }
