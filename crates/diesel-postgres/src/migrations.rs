@@ -466,7 +466,8 @@ mod tests {
             "-- CREATE INDEX CONCURRENTLY told\ncreate unique index concurrently a ON b (c)";
         assert_eq!(built_concurrently(unique), ["a"]);
         for migration in MIGRATIONS.iter().filter(|one| !one.in_transaction) {
-            assert_eq!(built_concurrently(migration.up).len(), 1);
+            let builds = usize::from(migration.up.contains("CREATE "));
+            assert_eq!(built_concurrently(migration.up).len(), builds);
         }
     }
 
