@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use kernel::email::Email;
 use kernel::text::PersonName;
 use kernel::{
-    AuditEntry, ClinicId, Event, Origin, Resource, StoreError, SystemContext, SystemPurpose,
-    TenantContext, Toolkit, UserId,
+    AuditEntry, ChangedValue, ClinicId, Event, Origin, Resource, StoreError, SystemContext,
+    SystemPurpose, TenantContext, Toolkit, UserId,
 };
 use serde_json::json;
 
@@ -143,7 +143,11 @@ impl Administration {
                 "membership.create",
                 Resource::one("membership", user),
             )
-            .changed(&cx, &self.tools, "role", new.role.name().as_bytes());
+            .changed(
+                &cx,
+                self.tools.keys(),
+                [ChangedValue::set("role", new.role.name())],
+            );
             let event = Event::new(
                 &self.tools,
                 events::MEMBERSHIP_CREATED,

@@ -1,7 +1,7 @@
 //! A branch: a place where a clinic works.
 
 use chrono::{DateTime, Utc, Weekday};
-use kernel::BranchId;
+use kernel::{BranchId, ChangedValue};
 use serde::{Deserialize, Serialize};
 
 use crate::values::{Name, TimeZone, WallTime};
@@ -226,38 +226,55 @@ pub struct BranchPatch {
 }
 
 impl Branch {
-    /// Applies `patch`; answers the fields that differ now, by their names in the API, each with
-    /// bytes of its new value.
-    pub(crate) fn apply(&mut self, patch: BranchPatch) -> Vec<(&'static str, Vec<u8>)> {
+    /// What a new branch holds, for the audit.
+    pub(crate) fn created_values(&self) -> Vec<ChangedValue> {
+        let mut values = vec![
+            ChangedValue::set("name", self.name.as_str()),
+            ChangedValue::set("timeZone", self.time_zone.name()),
+            ChangedValue::set("status", self.status.name()),
+        ];
+        let address = self.address.as_ref().map(bytes_of);
+        values.extend(address.map(|bytes| ChangedValue::set("address", bytes)));
+        let hours = self.opening_hours.as_ref().map(bytes_of);
+        values.extend(hours.map(|bytes| ChangedValue::set("openingHours", bytes)));
+        values
+    }
+
+    /// Applies `patch`; answers the fields that differ now, by their names in the API.
+    pub(crate) fn apply(&mut self, patch: BranchPatch) -> Vec<ChangedValue> {
         let mut changed = Vec::new();
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        let mut note = |field, before, after| changed.push(ChangedValue::new(field, before, after));
         if let Some(name) = patch.name
             && name != self.name
         {
-            changed.push(("name", name.as_str().as_bytes().to_vec()));
+            note("name", text(self.name.as_str()), text(name.as_str()));
             self.name = name;
         }
         if let Some(zone) = patch.time_zone
             && zone != self.time_zone
         {
-            changed.push(("timeZone", zone.name().as_bytes().to_vec()));
+            note("timeZone", text(self.time_zone.name()), text(zone.name()));
             self.time_zone = zone;
         }
         if let Some(address) = patch.address
             && address != self.address
         {
-            changed.push(("address", bytes_of(&address)));
+            let before = self.address.as_ref().map(bytes_of);
+            note("address", before, address.as_ref().map(bytes_of));
             self.address = address;
         }
         if let Some(hours) = patch.opening_hours
             && hours != self.opening_hours
         {
-            changed.push(("openingHours", bytes_of(&hours)));
+            let before = self.opening_hours.as_ref().map(bytes_of);
+            note("openingHours", before, hours.as_ref().map(bytes_of));
             self.opening_hours = hours;
         }
         if let Some(status) = patch.status
             && status != self.status
         {
-            changed.push(("status", status.name().as_bytes().to_vec()));
+            note("status", text(self.status.name()), text(status.name()));
             self.status = status;
         }
         changed

@@ -1,7 +1,7 @@
 //! A clinic and its settings.
 
 use chrono::{DateTime, Utc};
-use kernel::ClinicId;
+use kernel::{ChangedValue, ClinicId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,36 +133,41 @@ pub struct ClinicPatch {
 }
 
 impl Clinic {
-    /// Applies `patch`; answers the fields that differ now, by their names in the API, each with
-    /// bytes of its new value.
-    pub(crate) fn apply(&mut self, patch: ClinicPatch) -> Vec<(&'static str, Vec<u8>)> {
+    /// Applies `patch`; answers the fields that differ now, by their names in the API.
+    pub(crate) fn apply(&mut self, patch: ClinicPatch) -> Vec<ChangedValue> {
         let mut changed = Vec::new();
+        let mut note = |field, before: &str, after: &str| {
+            changed.push(ChangedValue::new(
+                field,
+                Some(before.into()),
+                Some(after.into()),
+            ));
+        };
         if let Some(name) = patch.name
             && name != self.name
         {
-            changed.push(("name", name.as_str().as_bytes().to_vec()));
+            note("name", self.name.as_str(), name.as_str());
             self.name = name;
         }
         if let Some(zone) = patch.time_zone
             && zone != self.time_zone
         {
-            changed.push(("timeZone", zone.name().as_bytes().to_vec()));
+            note("timeZone", self.time_zone.name(), zone.name());
             self.time_zone = zone;
         }
         if let Some(locale) = patch.locale
             && locale != self.locale
         {
-            changed.push(("locale", locale.as_str().as_bytes().to_vec()));
+            note("locale", self.locale.as_str(), locale.as_str());
             self.locale = locale;
         }
         if let Some(quiet_hours) = patch.quiet_hours
             && quiet_hours != self.settings.quiet_hours
         {
+            let before = self.settings.to_stored().to_string();
             self.settings.quiet_hours = quiet_hours;
-            changed.push((
-                "settings.quietHours",
-                self.settings.to_stored().to_string().into(),
-            ));
+            let after = self.settings.to_stored().to_string();
+            note("settings.quietHours", &before, &after);
         }
         changed
     }

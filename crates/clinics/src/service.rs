@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
 use kernel::{
-    Action, AuditEntry, BranchId, Denied, Gate, Page, PageLimit, Resource, TenantContext, Toolkit,
-    TypedId,
+    Action, AuditEntry, BranchId, ChangedValue, Denied, Gate, Page, PageLimit, Resource,
+    TenantContext, Toolkit, TypedId,
 };
 
 use crate::branch::{Branch, BranchPatch, BranchStatus, NewBranch};
@@ -224,10 +224,7 @@ impl Branches {
             updated_at: now,
         };
         let resource = Resource::one("branch", branch.id);
-        let changes = vec![
-            ("name", branch.name.as_str().as_bytes().to_vec()),
-            ("timeZone", branch.time_zone.name().as_bytes().to_vec()),
-        ];
+        let changes = branch.created_values();
         let entry = entry_of(cx, &self.tools, "branch.create", resource, changes);
         let event = events::of_branch(&self.tools, events::BRANCH_CREATED, branch.id, 1);
         match self.store.create(cx, &branch, entry, event).await {
@@ -316,10 +313,7 @@ fn entry_of(
     tools: &Toolkit,
     action: &'static str,
     resource: Resource,
-    changes: Vec<(&'static str, Vec<u8>)>,
+    changes: Vec<ChangedValue>,
 ) -> AuditEntry {
-    let entry = AuditEntry::done(tools, action, resource);
-    changes.into_iter().fold(entry, |entry, (field, value)| {
-        entry.changed(cx, tools, field, &value)
-    })
+    AuditEntry::done(tools, action, resource).changed(cx, tools.keys(), changes)
 }

@@ -266,6 +266,31 @@ pub struct NewContact {
     pub at: DateTime<Utc>,
 }
 
+impl From<NewContact> for Contact {
+    fn from(new: NewContact) -> Self {
+        Self {
+            id: new.id,
+            name: new.name,
+            social_name: new.social_name,
+            birth_date: new.birth_date,
+            document: new.document,
+            status: new.status,
+            source: new.source,
+            owner: new.owner,
+            notes: new.notes,
+            tags: new.tags,
+            phones: new.phones,
+            emails: new.emails,
+            whatsapp_ids: Vec::new(),
+            merged_into: None,
+            version: 1,
+            created_at: new.at,
+            updated_at: new.at,
+            archived_at: None,
+        }
+    }
+}
+
 /// What a patch does to one field.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Change<T> {
@@ -279,11 +304,6 @@ pub enum Change<T> {
 }
 
 impl<T> Change<T> {
-    /// Whether the field is touched.
-    pub const fn is_change(&self) -> bool {
-        !matches!(self, Self::Keep)
-    }
-
     /// The new value where the field is touched: `Some(None)` empties it.
     pub fn as_update(&self) -> Option<Option<&T>> {
         match self {
@@ -319,26 +339,4 @@ pub struct ContactPatch {
     pub phones: Option<Vec<ContactPhone>>,
     /// All e-mails anew.
     pub emails: Option<Vec<ContactEmail>>,
-}
-
-impl ContactPatch {
-    /// The touched fields, by their names in the API.
-    pub fn touched(&self) -> Vec<&'static str> {
-        [
-            ("name", self.name.is_some()),
-            ("socialName", self.social_name.is_change()),
-            ("birthDate", self.birth_date.is_change()),
-            ("document", self.document.is_change()),
-            ("status", self.status.is_some()),
-            ("source", self.source.is_some()),
-            ("ownerId", self.owner.is_change()),
-            ("notes", self.notes.is_change()),
-            ("tags", self.tags.is_some()),
-            ("phones", self.phones.is_some()),
-            ("emails", self.emails.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(field, touched)| touched.then_some(field))
-        .collect()
-    }
 }

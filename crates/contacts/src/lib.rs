@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod audited;
 pub mod contact;
 mod documents;
 pub mod error;

@@ -14,7 +14,8 @@ use crate::list::ContactQuery;
 pub struct Trace {
     /// When.
     pub at: DateTime<Utc>,
-    /// The audit entry.
+    /// The audit entry. A store adds the fields that differ ([`Contact::changes_since`]) where it
+    /// alone knows both states.
     pub audit: AuditEntry,
     /// The event.
     pub event: Event,
@@ -34,7 +35,8 @@ pub trait ContactStore: Send + Sync {
     /// `None` when absent *or* another clinic's. A merged contact is found, and says into whom.
     async fn find(&self, cx: &TenantContext, id: ContactId) -> Result<Option<Contact>, StoreError>;
 
-    /// Changes a contact whose version is `expected` (any, when `None`).
+    /// Changes a contact whose version is `expected` (any, when `None`). Where nothing differs
+    /// afterwards it stays as it is, without a trace.
     async fn update(
         &self,
         cx: &TenantContext,

@@ -90,7 +90,7 @@ impl Contacts {
             return Err(CreateContactError::Repeated { field, index });
         }
         let id: ContactId = self.tools.id();
-        let trace = self.trace("contact.create", "contact.created", id, 1);
+        let mut trace = self.trace("contact.create", "contact.created", id, 1);
         let new = NewContact {
             id,
             name: contact.name,
@@ -106,6 +106,8 @@ impl Contacts {
             emails: contact.emails,
             at: trace.at,
         };
+        let values = Contact::from(new.clone()).created_values();
+        trace.audit = trace.audit.changed(cx, self.tools.keys(), values);
         self.store.create(cx, new, trace).await
     }
 
@@ -146,7 +148,7 @@ impl Contacts {
         Ok(self.store.find(cx, id).await?)
     }
 
-    /// Changes a contact whose version is `expected`.
+    /// Changes a contact whose version is `expected`. A patch that changes nothing writes nothing.
     pub async fn update(
         &self,
         cx: &TenantContext,
@@ -165,10 +167,7 @@ impl Contacts {
         if let Some((field, index)) = first_repeated(phones, emails) {
             return Err(UpdateContactError::Repeated { field, index });
         }
-        let mut trace = self.trace("contact.update", "contact.updated", id, 0);
-        for (field, value) in audited_values(&patch) {
-            trace.audit = trace.audit.changed(cx, &self.tools, field, &value);
-        }
+        let trace = self.trace("contact.update", "contact.updated", id, 0);
         self.store.update(cx, id, expected, patch, trace).await
     }
 
@@ -308,69 +307,4 @@ fn first_repeated(
         .iter()
         .position(|entry| !addresses.insert(entry.email.as_str()));
     email.map(|index| ("emails", index))
-}
-
-/// The touched fields with the bytes that enter their keyed hash.
-fn audited_values(patch: &ContactPatch) -> Vec<(&'static str, Vec<u8>)> {
-    fn bytes(value: Option<&str>) -> Vec<u8> {
-        value.unwrap_or_default().as_bytes().to_vec()
-    }
-    let joined = |parts: Vec<&str>| parts.join("\n").into_bytes();
-    patch
-        .touched()
-        .into_iter()
-        .map(|field| {
-            let value = match field {
-                "name" => bytes(patch.name.as_ref().map(PersonName::as_str)),
-                "socialName" => bytes(
-                    patch
-                        .social_name
-                        .as_update()
-                        .flatten()
-                        .map(PersonName::as_str),
-                ),
-                "birthDate" => patch
-                    .birth_date
-                    .as_update()
-                    .flatten()
-                    .map(|date| date.to_string().into_bytes())
-                    .unwrap_or_default(),
-                "document" => bytes(patch.document.as_update().flatten().map(Document::as_str)),
-                "status" => bytes(patch.status.map(ContactStatus::name)),
-                "source" => bytes(patch.source.as_ref().map(Source::as_str)),
-                "ownerId" => patch
-                    .owner
-                    .as_update()
-                    .flatten()
-                    .map(|owner| owner.as_uuid().as_bytes().to_vec())
-                    .unwrap_or_default(),
-                "notes" => bytes(patch.notes.as_update().flatten().map(Notes::expose)),
-                "tags" => joined(
-                    patch
-                        .tags
-                        .iter()
-                        .flat_map(Tags::iter)
-                        .map(super::contact::Tag::as_str)
-                        .collect(),
-                ),
-                "phones" => joined(
-                    patch
-                        .phones
-                        .iter()
-                        .flatten()
-                        .map(|entry| entry.phone.as_e164())
-                        .collect(),
-                ),
-                _ => joined(
-                    patch
-                        .emails
-                        .iter()
-                        .flatten()
-                        .map(|entry| entry.email.as_str())
-                        .collect(),
-                ),
-            };
-            (field, value)
-        })
-        .collect()
 }

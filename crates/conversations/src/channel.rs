@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kernel::text::line;
-use kernel::{ChannelId, EndpointId};
+use kernel::{ChangedValue, ChannelId, EndpointId};
 
 /// Who carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,6 +114,23 @@ pub struct Channel {
     pub updated_at: DateTime<Utc>,
 }
 
+impl Channel {
+    /// What a new channel holds, for the audit. Its secrets are named alone.
+    pub fn created_values(&self) -> Vec<ChangedValue> {
+        let mut values = vec![
+            ChangedValue::set("name", self.name.as_str()),
+            ChangedValue::set("provider", self.provider.name()),
+            ChangedValue::set("phoneNumberId", self.external_id.as_str()),
+            ChangedValue::set("status", self.status.name()),
+            ChangedValue::secret("appSecret"),
+            ChangedValue::secret("verifyToken"),
+        ];
+        let display = self.display_phone.as_deref();
+        values.extend(display.map(|phone| ChangedValue::set("displayPhoneNumber", phone)));
+        values
+    }
+}
+
 /// What a clinic calls a channel: 1 to 200 characters on one line, something of it visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelName(String);
@@ -148,6 +165,11 @@ impl ChannelName {
         line(text, 200).map(Self).ok_or(InvalidChannelName)
     }
 
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The text itself.
     pub fn into_string(self) -> String {
         self.0
@@ -158,6 +180,11 @@ impl DisplayPhone {
     /// Trims and checks.
     pub fn parse(text: &str) -> Result<Self, InvalidDisplayPhone> {
         line(text, 40).map(Self).ok_or(InvalidDisplayPhone)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The text itself.
@@ -171,6 +198,11 @@ impl ExternalId {
     pub fn parse(text: &str) -> Result<Self, InvalidExternalId> {
         let fits = (1..=120).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.to_owned())).ok_or(InvalidExternalId)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The text itself.

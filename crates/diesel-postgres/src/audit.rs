@@ -50,11 +50,18 @@ pub(crate) fn insert<'a>(cx: &'a TenantContext, entry: &AuditEntry) -> InsertAud
         resource_id: entry.resource.id,
         subject: entry.resource.subject.map(|id| id.as_uuid()),
         outcome: entry.outcome.name(),
-        purpose: entry.purpose,
+        purpose: Some(entry.purpose.name()),
         changes: entry
             .changes
             .iter()
-            .map(|change| json!({"field": change.field, "hash": hex(&change.hash)}))
+            .map(|change| {
+                let hash = |hash: Option<[u8; 32]>| hash.map(|hash| hex(&hash));
+                json!({
+                    "field": change.field,
+                    "before": hash(change.before),
+                    "after": hash(change.after),
+                })
+            })
             .collect(),
         address: origin.address.map(|address| address.to_string()),
         user_agent: origin.user_agent.as_deref(),

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Text, Untyped, Uuid as SqlUuid};
 use diesel_postgres::{Database, QueryName, StoreErrorExt, query_name, statement};
 use futures_util::join;
 use kernel::job::{NewJob, Queue};
-use kernel::{AuditEntry, Event, Resource, StoreError, TenantContext, Toolkit};
+use kernel::{AuditEntry, ChangedValue, Event, Resource, StoreError, TenantContext, Toolkit};
 use serde_json::json;
 use test_support::{FixedClock, TestDatabase, TwoClinics, toolkit, two_clinics};
 use tokio_postgres::Client;
@@ -324,7 +324,19 @@ async fn the_audit_row_tells_who_did_what_and_holds_no_value() {
         "branch.rename",
         Resource::one("branch", Uuid::from_u128(5)),
     )
-    .changed(cx, &s.tools, "name", b"planted value");
+    .changed(
+        cx,
+        s.tools.keys(),
+        [
+            ChangedValue::new(
+                "name",
+                Some(b"planted".to_vec()),
+                Some(b"planted value".to_vec()),
+            ),
+            ChangedValue::set("status", b"planted"),
+            ChangedValue::secret("token"),
+        ],
+    );
     s.db.write(cx, WRITE, |batch| batch.audit(&entry))
         .await
         .unwrap();
@@ -343,7 +355,12 @@ async fn the_audit_row_tells_who_did_what_and_holds_no_value() {
     assert_eq!(row["outcome"], "done");
     assert_eq!(row["trace_id"], "0af7651916cd43dd0af7651916cd43dd");
     assert_eq!(row["changes"][0]["field"], "name");
-    assert_eq!(row["changes"][0]["hash"].as_str().unwrap().len(), 64);
+    assert_eq!(row["changes"][0]["after"].as_str().unwrap().len(), 64);
+    assert_eq!(row["changes"][0]["before"], row["changes"][1]["after"]);
+    let (nothing, secret) = (serde_json::Value::Null, &row["changes"][2]);
+    assert_eq!(row["changes"][1]["before"], nothing);
+    assert_eq!((&secret["before"], &secret["after"]), (&nothing, &nothing));
+    assert_eq!(row["purpose"], "administration");
     assert!(!row.to_string().contains("planted"));
 }
 

@@ -16,7 +16,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use crate::catalogue::ProblemCode;
-use crate::patch::PatchField;
+use crate::patch::{PatchField, given};
 use crate::problem::{Problem, ProblemDocument};
 use crate::rules::Rules;
 use crate::{Body, EntityTag, Id, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant};
@@ -250,14 +250,19 @@ struct CreateBranchRequest {
     opening_hours: Option<Vec<OpeningPeriodForm>>,
 }
 
-/// A change of a branch: what is not named stays, null empties, opening hours are replaced whole.
+/// A change of a branch: what is not named stays, opening hours are replaced whole. Null empties
+/// `address` and `openingHours`, and is refused elsewhere.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UpdateBranch)]
 struct UpdateBranchRequest {
     /// 1 to 200 characters, unique in the clinic whatever the case of its letters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     name: Option<String>,
     /// An IANA zone.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     time_zone: Option<String>,
     /// Where it is.
     #[serde(default)]
@@ -268,6 +273,8 @@ struct UpdateBranchRequest {
     #[schema(value_type = Option<Vec<OpeningPeriodForm>>)]
     opening_hours: PatchField<Vec<OpeningPeriodForm>>,
     /// Closes or reopens it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = StatusForm, required = false)]
     status: Option<StatusForm>,
 }
 

@@ -13,7 +13,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use crate::catalogue::ProblemCode;
-use crate::patch::PatchField;
+use crate::patch::{PatchField, given};
 use crate::problem::Problem;
 use crate::rules::Rules;
 use crate::{Body, EntityTag, IfMatch, IfNoneMatch, Tenant};
@@ -116,21 +116,29 @@ struct UpdateSettingsRequest {
     quiet_hours: PatchField<QuietHoursForm>,
 }
 
-/// A change of a clinic: what is not named stays.
+/// A change of a clinic: what is not named stays. Null is refused but for `settings.quietHours`.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UpdateClinic)]
 struct UpdateClinicRequest {
     /// 1 to 200 characters.
     #[schema(example = "Clínica Ipê")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     name: Option<String>,
     /// An IANA zone.
     #[schema(example = "America/Sao_Paulo")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     time_zone: Option<String>,
     /// A language and a country.
     #[schema(example = "pt-BR")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     locale: Option<String>,
     /// Everything else that it may choose.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = UpdateSettingsRequest, required = false)]
     settings: Option<UpdateSettingsRequest>,
 }
 

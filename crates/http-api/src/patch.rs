@@ -1,5 +1,6 @@
 //! Fields of a partial change, where absent and null differ (RFC 7396).
 
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 /// A field of a patch. Use with `#[serde(default)]`.
@@ -31,6 +32,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for PatchField<T> {
     }
 }
 
+/// A field of a patch that cannot be emptied: null is refused as any other wrong type is. Use with
+/// `#[serde(default, deserialize_with = "given")]`.
+pub(crate) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let null = || D::Error::invalid_type(Unexpected::Unit, &"a value: null does not empty it");
+    Option::deserialize(deserializer)?
+        .ok_or_else(null)
+        .map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may")]
@@ -41,6 +55,8 @@ mod tests {
     struct Form {
         #[serde(default)]
         notes: PatchField<String>,
+        #[serde(default, deserialize_with = "given")]
+        name: Option<String>,
     }
 
     #[test]
@@ -49,5 +65,13 @@ mod tests {
         assert_eq!(read("{}"), PatchField::Absent);
         assert_eq!(read(r#"{"notes":null}"#), PatchField::Null);
         assert_eq!(read(r#"{"notes":"x"}"#), PatchField::Value("x".to_owned()));
+    }
+
+    #[test]
+    fn null_does_not_pass_for_a_field_that_is_not_named() {
+        let read = |json: &str| serde_json::from_str::<Form>(json).map(|form| form.name);
+        assert_eq!(read("{}").unwrap(), None);
+        assert_eq!(read(r#"{"name":"x"}"#).unwrap().as_deref(), Some("x"));
+        assert!(read(r#"{"name":null}"#).is_err());
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::access::{Action, Denied};
-use crate::ports::{KeyOwner, KeyPurpose};
+use crate::ports::{KeyOwner, KeyPurpose, Keys};
 use crate::{AuditId, ContactId, StoreError, TenantContext, Toolkit};
 
 /// How an attempt ended.
@@ -80,13 +80,86 @@ impl Resource {
     }
 }
 
-/// A field that changed.
+/// Why personal data was touched: the purpose and, with it, the legal basis (LGPD, Lei
+/// 13.709/2018).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The care of the people it is about: art. 7 VIII and art. 11 II f.
+    Care,
+    /// The clinic's own running: its settings, branches, channels and members (art. 7 V and IX).
+    Administration,
+}
+
+impl Purpose {
+    /// The stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Care => "care",
+            Self::Administration => "administration",
+        }
+    }
+
+    /// What a record of that kind is there for.
+    fn of(resource: Resource) -> Self {
+        let about_people = matches!(resource.kind, "contact" | "conversation" | "message");
+        if about_people || resource.subject.is_some() {
+            Self::Care
+        } else {
+            Self::Administration
+        }
+    }
+}
+
+/// A field that differs, with the bytes that enter its keyed hashes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChangedValue {
+    field: &'static str,
+    before: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
+}
+
+impl ChangedValue {
+    /// A field that held `before` and holds `after`; `None` is empty.
+    pub const fn new(field: &'static str, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -> Self {
+        Self {
+            field,
+            before,
+            after,
+        }
+    }
+
+    /// A field that was empty, or whose record did not exist.
+    pub fn set(field: &'static str, after: impl Into<Vec<u8>>) -> Self {
+        Self::new(field, None, Some(after.into()))
+    }
+
+    /// A field that is named alone: not even a hash of a secret is kept.
+    pub const fn secret(field: &'static str) -> Self {
+        Self::new(field, None, None)
+    }
+
+    /// The field's name.
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
+}
+
+impl fmt::Debug for ChangedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChangedValue({})", self.field)
+    }
+}
+
+/// A field that changed, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldChange {
     /// The field's name, as in the API.
     pub field: &'static str,
-    /// Keyed hash of the new value, so that two entries can be compared without knowing it.
-    pub hash: [u8; 32],
+    /// Keyed hash of the former value, where there was one.
+    pub before: Option<[u8; 32]>,
+    /// Keyed hash of the new value, where there is one: entries can be compared without knowing
+    /// either.
+    pub after: Option<[u8; 32]>,
 }
 
 /// One entry. Actor, role, address, user agent and request are the context's and are added by
@@ -103,8 +176,8 @@ pub struct AuditEntry {
     pub resource: Resource,
     /// Done or denied.
     pub outcome: Outcome,
-    /// Why it was allowed (purpose or legal basis), where the act asks for one.
-    pub purpose: Option<&'static str>,
+    /// Why; follows from the resource where the act says nothing else.
+    pub purpose: Purpose,
     /// Which fields changed.
     pub changes: Vec<FieldChange>,
     /// The trace in which it was attempted, where there was one.
@@ -120,25 +193,28 @@ impl AuditEntry {
             action,
             resource,
             outcome: Outcome::Done,
-            purpose: None,
+            purpose: Purpose::of(resource),
             changes: Vec::new(),
             trace: tools.trace(),
         }
     }
 
-    /// Adds a changed field with the keyed hash of its new value.
+    /// Adds changed fields with keyed hashes of their values.
     #[must_use]
     pub fn changed(
         mut self,
         cx: &TenantContext,
-        tools: &Toolkit,
-        field: &'static str,
-        value: &[u8],
+        keys: &dyn Keys,
+        changes: impl IntoIterator<Item = ChangedValue>,
     ) -> Self {
-        let hash = tools
-            .keys()
-            .mac(KeyOwner::Clinic(cx.clinic()), KeyPurpose::Audit, value);
-        self.changes.push(FieldChange { field, hash });
+        let owner = KeyOwner::Clinic(cx.clinic());
+        let hash = |value: Vec<u8>| keys.mac(owner, KeyPurpose::Audit, &value);
+        let changes = changes.into_iter().map(|change| FieldChange {
+            field: change.field,
+            before: change.before.map(hash),
+            after: change.after.map(hash),
+        });
+        self.changes.extend(changes);
         self
     }
 }

@@ -26,7 +26,7 @@ pub mod text;
 pub mod toolkit;
 
 pub use access::{Action, Denied, Permissions};
-pub use audit::{AuditEntry, AuditTrail, Gate, Resource};
+pub use audit::{AuditEntry, AuditTrail, ChangedValue, Gate, Purpose, Resource};
 pub use context::{Actor, Grant, Origin, Scope, SystemContext, SystemPurpose, TenantContext};
 pub use error::StoreError;
 pub use event::Event;

@@ -59,3 +59,52 @@ async fn a_channels_texts_are_checked_before_they_are_stored() {
     let again = create(&stage, &channel("106540352242922")).await;
     assert_eq!(code(&again), (409, "already-exists"));
 }
+
+#[actix_web::test]
+async fn conditions_are_heeded_and_each_act_is_audited_without_its_secrets() {
+    let stage = Stage::new().await;
+    let created = create(&stage, &channel("106540352242922")).await;
+    let (path, first) = (created.header("Location"), created.header("ETag"));
+    let act = |name: &str| {
+        let ask = stage.owner(&stage.clinics.a, "post", &format!("{path}/{name}"));
+        match name {
+            "rotate-secret" => ask.json(&json!({"appSecret": "second-secret-2"})),
+            _ => ask,
+        }
+    };
+    let rotated = act("rotate-secret")
+        .header("If-Match", first)
+        .answer()
+        .await;
+    assert_eq!(rotated.status, 200, "{}", rotated.body);
+    assert_ne!(rotated.header("ETag"), first);
+    for name in ["rotate-secret", "disable", "enable"] {
+        let stale = act(name).header("If-Match", first).answer().await;
+        assert_eq!(code(&stale), (412, "precondition-failed"), "{name}");
+        let garbage = act(name).header("If-Match", "garbage").answer().await;
+        assert_eq!(code(&garbage), (400, "malformed-request"), "{name}");
+    }
+    let disabled = act("disable").header("If-Match", rotated.header("ETag"));
+    assert_eq!(disabled.answer().await.body["status"], "disabled");
+    let again = act("disable").answer().await;
+    assert_eq!(again.status, 200, "disabling it again changes nothing");
+    assert_eq!(act("enable").answer().await.body["status"], "active");
+    let told = stage
+        .texts(
+            "SELECT concat_ws(' ', a.action, a.purpose, string_agg(concat(c ->> 'field', ':',
+                    (c ->> 'before') IS NOT NULL, ':', (c ->> 'after') IS NOT NULL), ' ' ORDER BY n))
+             FROM app.audit_entries a, jsonb_array_elements(a.changes) WITH ORDINALITY AS x (c, n)
+             GROUP BY a.id, a.action, a.purpose ORDER BY a.id",
+        )
+        .await;
+    assert_eq!(
+        told,
+        [
+            "channel.create administration name:f:t provider:f:t phoneNumberId:f:t status:f:t \
+             appSecret:f:f verifyToken:f:f displayPhoneNumber:f:t",
+            "channel.rotate-secret administration appSecret:f:f",
+            "channel.disable administration status:t:t",
+            "channel.enable administration status:t:t",
+        ]
+    );
+}

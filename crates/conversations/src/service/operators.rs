@@ -11,8 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use kernel::ports::Resealed;
 use kernel::{
-    AuditEntry, AuditId, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose, Origin, Resource,
-    StoreError, SystemContext, SystemPurpose, TenantContext, Toolkit, TypedId as _,
+    AuditEntry, AuditId, ChangedValue, ChannelId, ClinicId, EndpointId, KeyOwner, KeyPurpose,
+    Origin, Resource, StoreError, SystemContext, SystemPurpose, TenantContext, Toolkit,
+    TypedId as _,
 };
 
 use crate::channel::{
@@ -55,6 +56,20 @@ pub struct BindChannel {
     pub external_id: ExternalId,
     /// The number as people know it.
     pub display_phone: Option<DisplayPhone>,
+}
+
+impl BindChannel {
+    /// What the new channel holds, for the audit.
+    fn bound_values(&self) -> Vec<ChangedValue> {
+        let mut values = vec![
+            ChangedValue::set("name", self.name.as_str()),
+            ChangedValue::set("phoneNumberId", self.external_id.as_str()),
+            ChangedValue::set("endpointId", *self.endpoint.as_uuid().as_bytes()),
+        ];
+        let display = self.display_phone.as_ref();
+        values.extend(display.map(|it| ChangedValue::set("displayPhoneNumber", it.as_str())));
+        values
+    }
 }
 
 /// Operators' endpoints.
@@ -162,7 +177,8 @@ impl SharedEndpoints {
         )]
         let cx = TenantContext::for_operator(clinic, origin);
         let id: ChannelId = self.tools.id();
-        let entry = AuditEntry::done(&self.tools, "channel.bind", Resource::one("channel", id));
+        let entry = AuditEntry::done(&self.tools, "channel.bind", Resource::one("channel", id))
+            .changed(&cx, self.tools.keys(), asked.bound_values());
         let event = events::channel(&self.tools, events::CHANNEL_CREATED, id);
         let bound = BoundChannel {
             id,

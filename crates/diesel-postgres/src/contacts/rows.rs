@@ -6,7 +6,9 @@ use contacts::{
     Tags,
 };
 use diesel::prelude::Queryable;
-use diesel::sql_types::{Array, BigInt, Bytea, Date, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Bytea, Date, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
 use kernel::document::Document;
 use kernel::email::Email;
 use kernel::phone::Phone;
@@ -35,6 +37,7 @@ pub(super) type ContactColumns = (
     Array<Text>,
     Array<Text>,
     Array<Nullable<Text>>,
+    Bool,
 );
 
 /// A contact with its identities gathered.
@@ -59,6 +62,8 @@ pub(super) struct ContactRow {
     kinds: Vec<String>,
     identities: Vec<String>,
     labels: Vec<Option<String>>,
+    /// Whether a person gave the name, and not a provider's profile.
+    pub(super) name_is_given: bool,
 }
 
 fn status(name: &str) -> Result<ContactStatus, StoreError> {

@@ -16,7 +16,8 @@ macro_rules! contact_columns {
             "SELECT c.id, c.name, c.social_name, c.birth_date, c.document_sealed, c.status,
                 c.status_before_archive, c.source, c.owner_id, c.notes, c.tags, c.merged_into,
                 c.row_version, c.created_at, c.updated_at, c.archived_at,
-                coalesce(i.kinds, '{}'), coalesce(i.identities, '{}'), coalesce(i.labels, '{}')
+                coalesce(i.kinds, '{}'), coalesce(i.identities, '{}'), coalesce(i.labels, '{}'),
+                c.name_source = 'person'
             FROM app.contacts c LEFT JOIN LATERAL (
                 SELECT array_agg(x.kind ORDER BY x.kind, x.rank, x.key) AS kinds,
                        array_agg(x.value ORDER BY x.kind, x.rank, x.key) AS identities,

@@ -14,7 +14,10 @@ use contacts::{
 };
 use kernel::document::Document;
 use kernel::text::{PersonName, name_key};
-use kernel::{ContactId, KeyOwner, KeyPurpose, Keys, StoreError, TenantContext, TypedId as _};
+use kernel::{
+    AuditEntry, ChangedValue, ContactId, KeyOwner, KeyPurpose, Keys, StoreError, TenantContext,
+    TypedId as _,
+};
 use uuid::Uuid;
 
 use crate::contacts::list::ListStatement;
@@ -330,26 +333,7 @@ impl ContactStore for PgContactStore {
                 None => error.into(),
             });
         }
-        Ok(Contact {
-            id: new.id,
-            name: new.name,
-            social_name: new.social_name,
-            birth_date: new.birth_date,
-            document: new.document,
-            status: new.status,
-            source: new.source,
-            owner: new.owner,
-            notes: new.notes,
-            tags: new.tags,
-            phones: new.phones,
-            emails: new.emails,
-            whatsapp_ids: Vec::new(),
-            merged_into: None,
-            version: 1,
-            created_at: new.at,
-            updated_at: new.at,
-            archived_at: None,
-        })
+        Ok(new.into())
     }
 
     async fn find(&self, cx: &TenantContext, id: ContactId) -> Result<Option<Contact>, StoreError> {
@@ -379,6 +363,7 @@ impl ContactStore for PgContactStore {
                     .optional(LockContact { id: id.into() })
                     .await?
                     .ok_or(UpdateContactError::NotFound)?;
+                let name_is_given = row.name_is_given;
                 let before = row.into_contact(cx, self.keys.as_ref())?;
                 if expected.is_some_and(|expected| expected != before.version) {
                     return Err(UpdateContactError::VersionMismatch);
@@ -386,7 +371,7 @@ impl ContactStore for PgContactStore {
                 if before.status == ContactStatus::Archived {
                     return Err(UpdateContactError::Archived);
                 }
-                self.apply(tx, before, patch, &trace).await
+                self.apply(tx, before, name_is_given, patch, &trace).await
             })
             .await;
         let wanted = Wanted {
@@ -424,7 +409,8 @@ impl ContactStore for PgContactStore {
     ) -> Result<Contact, ArchiveContactError> {
         self.db
             .unit(cx, ARCHIVE, async |tx| {
-                let mut contact = self.lock(tx, id, expected).await?.0;
+                let before = self.lock(tx, id, expected).await?.0;
+                let mut contact = before.clone();
                 if contact.status != ContactStatus::Archived {
                     tx.at_commit(|batch| {
                         batch.execute(ArchiveContact {
@@ -433,12 +419,12 @@ impl ContactStore for PgContactStore {
                             id: id.into(),
                         });
                     });
-                    tx.audit(&trace.audit);
-                    tx.emit(&trace.event);
                     contact.status = ContactStatus::Archived;
                     contact.archived_at = Some(trace.at);
                     contact.updated_at = trace.at;
                     contact.version += 1;
+                    tx.audit(&self.entry(cx, &trace, contact.changes_since(&before)));
+                    tx.emit(&trace.event);
                 }
                 Ok(contact)
             })
@@ -454,7 +440,8 @@ impl ContactStore for PgContactStore {
     ) -> Result<Contact, ArchiveContactError> {
         self.db
             .unit(cx, RESTORE, async |tx| {
-                let (mut contact, when_restored) = self.lock(tx, id, expected).await?;
+                let (before, when_restored) = self.lock(tx, id, expected).await?;
+                let mut contact = before.clone();
                 if let Some(status) = when_restored {
                     tx.at_commit(|batch| {
                         batch.execute(RestoreContact {
@@ -462,12 +449,12 @@ impl ContactStore for PgContactStore {
                             id: id.into(),
                         });
                     });
-                    tx.audit(&trace.audit);
-                    tx.emit(&trace.event);
                     contact.status = status;
                     contact.archived_at = None;
                     contact.updated_at = trace.at;
                     contact.version += 1;
+                    tx.audit(&self.entry(cx, &trace, contact.changes_since(&before)));
+                    tx.emit(&trace.event);
                 }
                 Ok(contact)
             })
@@ -518,21 +505,38 @@ impl PgContactStore {
         Ok((contact, when_restored))
     }
 
+    /// The trace's entry with the fields that differ.
+    fn entry(&self, cx: &TenantContext, trace: &Trace, changes: Vec<ChangedValue>) -> AuditEntry {
+        let entry = trace.audit.clone();
+        entry.changed(cx, self.keys.as_ref(), changes)
+    }
+
     /// Applies a patch to a locked contact.
     async fn apply(
         &self,
         tx: &Tx<'_>,
         before: Contact,
+        name_is_given: bool,
         patch: ContactPatch,
         trace: &Trace,
     ) -> Result<Contact, UpdateContactError> {
         let cx = tx.context();
         let (clinic, id) = (cx.clinic().as_uuid(), before.id.as_uuid());
+        // A person who confirms the name that a profile gave has given it.
+        let name_is_confirmed = patch.name.is_some() && !name_is_given;
         let name_is_given = patch.name.is_some();
         let new_phones = patch.phones.is_some();
         let new_emails = patch.emails.is_some();
         let new_tags = patch.tags.is_some();
-        let after = patched(before, patch, trace);
+        let after = patched(before.clone(), patch, trace);
+        let mut changes = after.changes_since(&before);
+        if name_is_confirmed && changes.iter().all(|change| change.field() != "name") {
+            let name = || Some(before.name.as_str().as_bytes().to_vec());
+            changes.push(ChangedValue::new("name", name(), name()));
+        }
+        if changes.is_empty() {
+            return Ok(before);
+        }
 
         let mut kept = 0;
         if new_phones || new_emails {
@@ -653,7 +657,7 @@ impl PgContactStore {
         .await?;
         let mut event = trace.event.clone();
         event.payload = serde_json::json!({ "version": after.version });
-        tx.audit(&trace.audit);
+        tx.audit(&self.entry(cx, trace, changes));
         tx.emit(&event);
         Ok(after)
     }

@@ -12,7 +12,8 @@ use diesel::sql_types::{
 };
 use kernel::cursor::{Position, SortValue};
 use kernel::{
-    AuditEntry, ChannelId, PageLimit, Resource, StoreError, TenantContext, Toolkit, TypedId as _,
+    AuditEntry, ChangedValue, ChannelId, PageLimit, Resource, StoreError, TenantContext, Toolkit,
+    TypedId as _,
 };
 use uuid::Uuid;
 
@@ -219,8 +220,18 @@ impl PgChannelStore {
         Self { db, tools }
     }
 
-    fn entry(&self, action: &'static str, id: ChannelId) -> AuditEntry {
-        AuditEntry::done(&self.tools, action, Resource::one("channel", id))
+    fn entry(
+        &self,
+        cx: &TenantContext,
+        action: &'static str,
+        id: ChannelId,
+        changes: Vec<ChangedValue>,
+    ) -> AuditEntry {
+        AuditEntry::done(&self.tools, action, Resource::one("channel", id)).changed(
+            cx,
+            self.tools.keys(),
+            changes,
+        )
     }
 
     /// The channel, locked, where its version is `expected` (any, when `None`).
@@ -242,7 +253,7 @@ impl PgChannelStore {
         expected: Option<i64>,
         on: bool,
     ) -> Result<Channel, SwitchChannelError> {
-        use conversations::ChannelStatus::{Active, Disabled};
+        use conversations::ChannelStatus::{self, Active, Disabled};
         let wanted = if on { Active } else { Disabled };
         let (action, event) = if on {
             ("channel.enable", events::CHANNEL_ENABLED)
@@ -257,6 +268,8 @@ impl PgChannelStore {
                     return Ok(channel);
                 }
                 let at = self.tools.now();
+                let status = |status: ChannelStatus| Some(status.name().as_bytes().to_vec());
+                let change = ChangedValue::new("status", status(channel.status), status(wanted));
                 channel.status = wanted;
                 channel.updated_at = at;
                 channel.row_version += 1;
@@ -275,7 +288,7 @@ impl PgChannelStore {
                         })
                         .await?;
                 }
-                tx.audit(&self.entry(action, id));
+                tx.audit(&self.entry(cx, action, id, vec![change]));
                 tx.emit(&events::channel(&self.tools, event, id));
                 Ok(channel)
             })
@@ -328,7 +341,8 @@ impl ChannelStore for PgChannelStore {
                     created_at: channel.created_at,
                     updated_at: channel.updated_at,
                 });
-                batch.audit(&self.entry("channel.create", channel.id));
+                let values = channel.created_values();
+                batch.audit(&self.entry(cx, "channel.create", channel.id, values));
                 batch.emit(&events::channel(
                     &self.tools,
                     events::CHANNEL_CREATED,
@@ -416,7 +430,11 @@ impl ChannelStore for PgChannelStore {
                         id: id.into(),
                     });
                 });
-                tx.audit(&self.entry("channel.rotate-secret", id));
+                let mut changes = vec![ChangedValue::secret("appSecret")];
+                if rotation.verify_token_sealed.is_some() {
+                    changes.push(ChangedValue::secret("verifyToken"));
+                }
+                tx.audit(&self.entry(cx, "channel.rotate-secret", id, changes));
                 tx.emit(&events::channel(
                     &self.tools,
                     events::CHANNEL_SECRET_ROTATED,

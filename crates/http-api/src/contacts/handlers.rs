@@ -167,7 +167,8 @@ async fn read(
 
 /// Change a contact
 ///
-/// What is not named stays, null empties a field, lists are replaced whole. Needs `If-Match`.
+/// What is not named stays, null empties a field, lists are replaced whole. A change that changes
+/// nothing leaves the contact and its `ETag` as they are. Needs `If-Match`.
 /// An archived contact is restored first.
 #[utoipa::path(
     operation_id = "contact_update",

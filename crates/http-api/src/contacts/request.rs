@@ -1,6 +1,6 @@
 //! What callers send about contacts, and how it becomes the domain's.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use contacts::contact::InvalidText;
 use contacts::search::Search;
 use contacts::{
@@ -18,7 +18,7 @@ use validator::Validate;
 
 use super::answer::Fields;
 use crate::catalogue::ProblemCode;
-use crate::patch::PatchField;
+use crate::patch::{PatchField, given};
 use crate::problem::Problem;
 use crate::rules::Rules;
 
@@ -90,12 +90,16 @@ pub(super) struct CreateContactRequest {
     emails: Vec<Entry>,
 }
 
-/// A change of a contact: what is not named stays, null empties, lists are replaced whole.
+/// A change of a contact: what is not named stays, lists are replaced whole. Null empties
+/// `socialName`, `birthDate`, `document`, `ownerId` and `notes`, and is refused elsewhere. What is
+/// the same already changes nothing.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UpdateContact)]
 pub(super) struct UpdateContactRequest {
     /// Full name, 1 to 200 characters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     name: Option<String>,
     /// The name the person wants to be called by.
     #[serde(default)]
@@ -110,8 +114,12 @@ pub(super) struct UpdateContactRequest {
     #[schema(value_type = Option<String>)]
     document: PatchField<String>,
     /// Where the contact stands. Archiving is an act of its own.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = LivingStatus, required = false)]
     status: Option<LivingStatus>,
     /// Where the contact came from.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false)]
     source: Option<String>,
     /// The user who looks after the contact: a member of the clinic.
     #[serde(default)]
@@ -122,10 +130,16 @@ pub(super) struct UpdateContactRequest {
     #[schema(value_type = Option<String>)]
     notes: PatchField<String>,
     /// All tags anew.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<String>, required = false)]
     tags: Option<Vec<String>>,
     /// All phones anew, the primary one first.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<Entry>, required = false)]
     phones: Option<Vec<Entry>>,
     /// All e-mails anew, the primary one first.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<Entry>, required = false)]
     emails: Option<Vec<Entry>>,
 }
 
@@ -157,9 +171,9 @@ pub(super) struct ListContactsQuery {
     owner_id: Option<UserId>,
     /// Came from here.
     source: Option<String>,
-    /// Created at this instant or later.
+    /// Created at this instant or later; of the years 1900 to 9999.
     created_from: Option<DateTime<Utc>>,
-    /// Created before this instant.
+    /// Created before this instant; of the years 1900 to 9999.
     created_before: Option<DateTime<Utc>>,
     /// Words of names and e-mails, from their beginning and without regard to case and accents;
     /// part of a phone; or a whole CPF or CNPJ. All words must match. Needs three characters.
@@ -401,6 +415,19 @@ fn statuses(rules: &mut Rules, text: &str) -> Vec<ContactStatus> {
     found
 }
 
+/// The database knows no year before 4713 BC, and a year that is none of a clinic's is a mistake.
+fn instant(rules: &mut Rules, name: &'static str, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    if (1900..=9999).contains(&at.year()) {
+        return Some(at);
+    }
+    rules.broken(
+        name,
+        "range",
+        "must be an instant of the years 1900 to 9999",
+    );
+    None
+}
+
 impl ListContactsQuery {
     /// The domain's question and the fields to answer; every broken rule at once otherwise.
     pub(super) fn into_domain(self) -> Result<(ListContacts, Fields), Problem> {
@@ -430,8 +457,12 @@ impl ListContactsQuery {
             source: self
                 .source
                 .and_then(|s| text(&mut rules, "source", &s, Source::new)),
-            created_from: self.created_from,
-            created_before: self.created_before,
+            created_from: self
+                .created_from
+                .and_then(|at| instant(&mut rules, "createdFrom", at)),
+            created_before: self
+                .created_before
+                .and_then(|at| instant(&mut rules, "createdBefore", at)),
             search: self
                 .search
                 .and_then(|words| rules.keep("search", "length", Search::parse(&words))),
