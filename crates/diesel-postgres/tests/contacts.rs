@@ -533,6 +533,18 @@ async fn documents_lie_sealed_and_no_event_or_audit_entry_repeats_personal_data(
 }
 
 #[tokio::test]
+async fn a_name_that_was_stored_under_looser_rules_is_still_read() {
+    let world = World::new().await;
+    let cx = &world.clinics.a.cx;
+    let id = world.create(cx, named("Ana Lima")).await;
+    let looser = "UPDATE app.contacts SET name = 'Ana' || U&'\\202E' || ' Lima'";
+    let superuser = world.base.superuser().await;
+    superuser.batch_execute(looser).await.unwrap();
+    let read = world.contacts.read(cx, id).await.unwrap();
+    assert_eq!(read.unwrap().name.as_str(), "Ana Lima");
+}
+
+#[tokio::test]
 async fn search_uses_the_token_index_under_row_level_security() {
     let world = World::new().await;
     let clinic = &world.clinics.a;

@@ -37,8 +37,8 @@ impl PersonName {
         Ok(Self(name))
     }
 
-    /// What can be made of a name that a provider gave: control characters dropped, cut to size.
-    /// `None` when nothing is left.
+    /// What can be made of a name that a provider gave, or that was stored under looser rules:
+    /// control characters dropped, cut to size. `None` when nothing is left.
     pub fn salvage(text: &str) -> Option<Self> {
         let clean: String = text
             .chars()

@@ -41,7 +41,7 @@ fn user(id: Uuid, email: &str, name: &str, status: &str) -> Result<User, StoreEr
     Ok(User {
         id: id.into(),
         email: Email::parse(email).or(corrupt("users.email"))?,
-        name: PersonName::parse(name).or(corrupt("users.name"))?,
+        name: PersonName::salvage(name).ok_or(StoreError::Corrupt("users.name"))?,
         status: user_status(status)?,
     })
 }

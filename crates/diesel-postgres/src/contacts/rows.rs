@@ -93,7 +93,8 @@ impl ContactRow {
     ) -> Result<Contact, StoreError> {
         let id = ContactId::from(self.id);
         let corrupt = |column: &'static str| StoreError::Corrupt(column);
-        let name = |text: &str, column| PersonName::parse(text).map_err(|_| corrupt(column));
+        // The rules of names may have been looser when it was written.
+        let name = |text: &str, column| PersonName::salvage(text).ok_or_else(|| corrupt(column));
         let document = match self.document_sealed {
             None => None,
             Some(sealed) => {
