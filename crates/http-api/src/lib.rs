@@ -10,7 +10,7 @@
 //! lists what else answers.
 //!
 //! To add an endpoint: write its module (request, answer, handlers, tests together), name its
-//! handlers in [`routes`], and hand its service to the `Api` in the server's wiring.
+//! handlers and its tag in [`routes`], and hand its service to the `Api` in the server's wiring.
 
 #![warn(missing_docs)]
 
