@@ -23,5 +23,5 @@ pub use contact::{
 };
 pub use documents::Documents;
 pub use error::{ArchiveContactError, CreateContactError, ListContactsError, UpdateContactError};
-pub use list::{ContactFilter, ContactOrder, ContactQuery, ListContacts};
+pub use list::{ContactFilter, ContactOrder, ContactQuery, ContactRows, ListContacts};
 pub use service::{Contacts, CreateContact, ReadContactError};

@@ -1,10 +1,10 @@
 //! What a list of contacts can be asked for.
 
 use chrono::{DateTime, Utc};
-use kernel::cursor::Position;
-use kernel::{PageLimit, UserId};
+use kernel::cursor::{Position, SortValue};
+use kernel::{PageLimit, TypedId as _, UserId};
 
-use crate::contact::{ContactStatus, Source, Tag};
+use crate::contact::{ContactStatus, ContactSummary, Source, Tag};
 use crate::search::Search;
 
 /// The order of a list. Ties are broken by id, in the same direction.
@@ -51,6 +51,22 @@ impl ContactOrder {
     /// The order of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|order| order.name() == name)
+    }
+
+    /// Where in the order a contact stands.
+    pub fn position(self, row: &ContactSummary) -> Position {
+        let sort = match self {
+            Self::NewestFirst | Self::OldestFirst => SortValue::Instant(row.created_at),
+            Self::LatestChangeFirst | Self::EarliestChangeFirst => {
+                SortValue::Instant(row.updated_at)
+            }
+            Self::ByName | Self::ByNameDescending => SortValue::Text(row.name_key.expose().clone()),
+        };
+        Position {
+            sort,
+            id: row.id.as_uuid(),
+            tie: None,
+        }
     }
 }
 
@@ -134,4 +150,14 @@ pub struct ContactQuery {
     pub after: Option<Position>,
     /// Whether rows carry their notes.
     pub with_notes: bool,
+}
+
+/// What the store has of a [`ContactQuery`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContactRows {
+    /// Contacts in the asked order, at most as many as were asked for.
+    pub rows: Vec<ContactSummary>,
+    /// Where the store stopped looking before it had as many, for a search that few of many
+    /// contacts match: whoever comes after it was not looked at.
+    pub stopped_at: Option<Position>,
 }

@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use kernel::ports::Resealed;
 use kernel::{AuditEntry, ContactId, Event, StoreError, TenantContext};
 
-use crate::contact::{Contact, ContactPatch, ContactSummary, NewContact};
+use crate::contact::{Contact, ContactPatch, NewContact};
 use crate::error::{ArchiveContactError, CreateContactError, UpdateContactError};
-use crate::list::ContactQuery;
+use crate::list::{ContactQuery, ContactRows};
 
 /// What an act leaves behind beside its effect, committed with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,12 +65,13 @@ pub trait ContactStore: Send + Sync {
         trace: Trace,
     ) -> Result<Contact, ArchiveContactError>;
 
-    /// Rows in the asked order, at most `query.rows`. Merged contacts are left out.
+    /// Rows in the asked order, at most `query.rows`. Merged contacts are left out. However many
+    /// contacts a clinic has, a bounded number of them is looked at.
     async fn list(
         &self,
         cx: &TenantContext,
         query: &ContactQuery,
-    ) -> Result<Vec<ContactSummary>, StoreError>;
+    ) -> Result<ContactRows, StoreError>;
 }
 
 /// Some documents that were looked at.

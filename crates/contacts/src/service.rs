@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
+use chrono::NaiveDate;
+use kernel::cursor::{ListIdentity, open_cursor, seal_cursor};
 use kernel::document::Document;
 use kernel::text::PersonName;
 use kernel::{
     Action, AuditEntry, ContactId, Denied, Event, Gate, Page, Resource, StoreError, TenantContext,
-    Toolkit, TypedId, UserId,
+    Toolkit, UserId,
 };
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::contact::{
 use crate::error::{
     ArchiveContactError, CreateContactError, ListContactsError, UpdateContactError,
 };
-use crate::list::{ContactOrder, ContactQuery, ListContacts};
+use crate::list::{ContactQuery, ListContacts};
 use crate::ports::{ContactStore, Trace};
 
 /// A contact to create, as a caller gives it.
@@ -199,7 +199,8 @@ impl Contacts {
         self.store.restore(cx, id, expected, trace).await
     }
 
-    /// A page of contacts.
+    /// A page of contacts. One that is not full, or empty, may have pages after it: those of a
+    /// search for common words that few contacts have together.
     pub async fn list(
         &self,
         cx: &TenantContext,
@@ -225,13 +226,16 @@ impl Contacts {
             after,
             with_notes: ask.with_notes,
         };
-        let mut items = self.store.list(cx, &query).await?;
-        let has_more = items.len() > ask.limit.rows();
+        let found = self.store.list(cx, &query).await?;
+        let mut items = found.rows;
+        let is_full = items.len() > ask.limit.rows();
         items.truncate(ask.limit.rows());
-        let next_cursor = items
-            .last()
-            .filter(|_| has_more)
-            .map(|last| seal_cursor(cx, self.tools.keys(), &list, &position(ask.order, last)));
+        let ended_at = match items.last() {
+            Some(last) if is_full => Some(ask.order.position(last)),
+            _ => found.stopped_at,
+        };
+        let next_cursor =
+            ended_at.map(|position| seal_cursor(cx, self.tools.keys(), &list, &position));
         Ok(Page { items, next_cursor })
     }
 
@@ -270,24 +274,6 @@ pub enum ReadContactError {
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-fn position(order: ContactOrder, row: &ContactSummary) -> Position {
-    let instant = |at: DateTime<Utc>| SortValue::Instant(at);
-    let sort = match order {
-        ContactOrder::NewestFirst | ContactOrder::OldestFirst => instant(row.created_at),
-        ContactOrder::LatestChangeFirst | ContactOrder::EarliestChangeFirst => {
-            instant(row.updated_at)
-        }
-        ContactOrder::ByName | ContactOrder::ByNameDescending => {
-            SortValue::Text(row.name_key.expose().clone())
-        }
-    };
-    Position {
-        sort,
-        id: row.id.as_uuid(),
-        tie: None,
-    }
 }
 
 /// The first entry that repeats an earlier one, by what is matched and not by how it is written.

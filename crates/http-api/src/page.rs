@@ -14,7 +14,7 @@ pub struct PageAnswer<T> {
     /// the same clinic, filter and order.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
-    /// Whether there is a next page.
+    /// Whether there is a next page, however many rows this one has.
     pub has_more: bool,
 }
 

@@ -175,7 +175,8 @@ impl Phone {
 
     /// The texts under which the number is found, as prefixes of them are typed: all its digits,
     /// those without the country code, those without the area code, a mobile's eight without the
-    /// ninth digit, and the last four. Digits only, each once; the same for both forms of a
+    /// ninth digit, and the last four; of a mobile also all without the ninth digit, after the
+    /// country code and after the area code. Digits only, each once; the same for both forms of a
     /// Brazilian mobile. What was typed goes through [`search_digits`] first.
     pub fn search_tokens(&self) -> impl Iterator<Item = String> + use<> {
         let key = self.canonical_key();
@@ -187,10 +188,18 @@ impl Phone {
         let mut starts: Vec<usize> = cuts.into_iter().chain(from_the_right).collect();
         starts.sort_unstable();
         starts.dedup();
-        let tokens: Vec<String> = starts
+        let mut tokens: Vec<String> = starts
             .into_iter()
             .filter_map(|start| digits.get(start..).map(str::to_owned))
             .collect();
+        if self.kind() == PhoneKind::BrazilianMobile
+            && let (Some(codes), Some(eight)) = (digits.get(..4), digits.get(5..))
+        {
+            let old = format!("{codes}{eight}");
+            let national = old.strip_prefix(BRAZIL).map(str::to_owned);
+            tokens.push(old);
+            tokens.extend(national);
+        }
         tokens.into_iter()
     }
 
@@ -218,14 +227,17 @@ impl PhoneKey {
 /// What a typed text asks for among [`Phone::search_tokens`], as a prefix of one: `None` when the
 /// text is no phone number nor a part of one, of at least three digits.
 ///
-/// A whole number is searched by its key, so that either form of a mobile finds it; a part, by its
-/// digits, without a trunk 0.
+/// What is typed is searched as it is, as the beginning of a number or of a part, in either form of
+/// a mobile; a trunk 0 and a carrier are left out.
 pub fn search_digits(text: &str) -> Option<String> {
     let written = Written::read(text).ok()?;
-    if let Ok(phone) = Phone::parse(text) {
-        return phone.canonical_key().0.strip_prefix('+').map(str::to_owned);
-    }
     let digits = written.digits.as_str();
+    if let Ok(phone) = Phone::parse(text) {
+        // Ten digits are a number, and what is typed so far of one of eleven.
+        let begins = phone.search_tokens().any(|token| token.starts_with(digits));
+        let asked = if begins { digits } else { phone.as_digits() };
+        return Some(asked.to_owned());
+    }
     // Numbers are stored without a trunk 0; but "0000" may be the end of one.
     let part = match digits.strip_prefix('0') {
         Some(rest) if digits.len() > 4 => rest.strip_prefix('0').unwrap_or(rest),
@@ -511,6 +523,10 @@ mod tests {
                 "+55 11 9",
                 "11 9999",
                 "999",
+                "+55 11 9999",
+                "119999",
+                "+55 11 9999-00",
+                "1199990000",
             ] {
                 assert!(found(number, typed).is_some(), "{number} by {typed}");
             }
@@ -541,7 +557,9 @@ mod tests {
                 "11999990000",
                 "999990000",
                 "99990000",
-                "0000"
+                "0000",
+                "551199990000",
+                "1199990000",
             ]
         );
         assert_eq!(
@@ -585,6 +603,41 @@ mod tests {
             let keys = [&one, &other].map(|id| Phone::from_wa_id(id).unwrap().canonical_key());
             prop_assert_eq!(keys[0] == keys[1], same);
             prop_assert_eq!(Phone::from_wa_id(&one).unwrap().canonical_key(), Phone::from_wa_id(&longer(&one)).unwrap().canonical_key());
+        }
+
+        #[test]
+        fn a_number_is_found_by_every_beginning_of_either_form(
+            area in "(11|21|55)",
+            subscriber in "[6-9][0-9]{7}",
+            long in any::<bool>(),
+            written in 0_usize..6,
+            typed in 3_usize..14,
+        ) {
+            let whole = |ninth: &str| format!("+55{area}{ninth}{subscriber}");
+            let phone = Phone::parse(&whole(if long { "9" } else { "" })).unwrap();
+            let forms = [
+                whole("9"),
+                whole(""),
+                format!("{area}9{subscriber}"),
+                format!("{area}{subscriber}"),
+                format!("9{subscriber}"),
+                subscriber.clone(),
+            ];
+            let text: String = forms[written].chars().take(typed).collect();
+            if let Some(asked) = search_digits(&text) {
+                prop_assert!(
+                    phone.search_tokens().any(|token| token.starts_with(&asked)),
+                    "{} by {}", phone.as_e164(), text
+                );
+            }
+        }
+
+        #[test]
+        fn whatever_is_a_number_finds_itself(text in "[+0]{0,2}[0-9 ()./-]{0,20}") {
+            if let Ok(phone) = Phone::parse(&text) {
+                let asked = search_digits(&text).unwrap();
+                prop_assert!(phone.search_tokens().any(|token| token.starts_with(&asked)));
+            }
         }
 
         #[test]

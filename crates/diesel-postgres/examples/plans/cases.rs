@@ -174,6 +174,10 @@ async fn searches(client: &Client, clinic: usize, size: &str) -> Vec<Case> {
         ("four digits", phone[phone.len() - 4..].to_owned()),
         ("an area code and a part", phone[3..9].to_owned()),
         ("a document", "111.444.777-35".to_owned()),
+        (
+            "the beginning of an e-mail",
+            format!("{}@", email.split('@').next().unwrap_or_default()),
+        ),
         ("an e-mail", email),
         ("nobody", "xyzabc".to_owned()),
     ];
@@ -206,8 +210,8 @@ async fn searches(client: &Client, clinic: usize, size: &str) -> Vec<Case> {
                     after: deep.then(|| middles.position(order)),
                     with_notes: false,
                 }),
-                // Each word is counted, the rarest one's contacts are listed, held against the
-                // other words, and fetched.
+                // Each word is counted; then the rarest one's contacts are listed, held against the
+                // other words, and fetched; or as many are walked past, held against each word.
                 budget: Budget::AtMost(2_000.0 * (2 * search.words.len() + 1) as f64),
             });
         }

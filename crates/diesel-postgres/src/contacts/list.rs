@@ -6,17 +6,13 @@ use contacts::{ContactOrder, ContactQuery, ContactStatus};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Bytea, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use kernel::cursor::SortValue;
-use kernel::text::prefix_bounds;
 use uuid::Uuid;
 
 use crate::TenantSelect;
 use crate::contacts::rows::SummaryColumns;
-
-/// Most contacts of the rarest word that are looked at. A search whose every word is more common
-/// than that shows the newest of them only.
-const MOST_CANDIDATES: &str = "2000";
+use crate::contacts::words::{RARE, Words};
 
 /// The most rows that a page is asked for: the longest page and one. Written out, because the planner
 /// takes a bound limit for a tenth of all rows.
@@ -42,33 +38,12 @@ pub(super) struct ListStatement {
     rows: i64,
 }
 
-/// The ranges of a search's words, and the keyed hash of the document that the text may be.
-struct Words {
-    lows: Vec<String>,
-    highs: Vec<String>,
-    document_mac: Option<Vec<u8>>,
-}
-
 impl ListStatement {
     /// `document_mac` is the keyed hash of the searched document, where one is searched.
     pub(super) fn new(query: &ContactQuery, document_mac: Option<Vec<u8>>) -> Self {
         let filter = &query.filter;
-        let words = filter.search.as_ref().map(|search| {
-            let (lows, highs) = search
-                .words
-                .iter()
-                .map(|word| {
-                    let (low, high) = prefix_bounds(word);
-                    // Nothing sorts above U+10FFFF repeated.
-                    (low, high.unwrap_or_else(|| "\u{10FFFF}".repeat(8)))
-                })
-                .unzip();
-            Words {
-                lows,
-                highs,
-                document_mac,
-            }
-        });
+        let search = filter.search.as_ref();
+        let words = search.map(|search| Words::new(search, document_mac));
         Self {
             order: query.order,
             with_notes: query.with_notes,
@@ -124,14 +99,14 @@ const fn sorting(order: ContactOrder) -> (&'static str, bool) {
 
 impl QueryFragment<Pg> for ListStatement {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        if self.words.is_none() && self.must_gather() {
+        if let Some(words) = &self.words {
+            return self.searched(words, &mut out);
+        }
+        if self.must_gather() {
             return self.gathered(&mut out);
         }
         self.columns(&mut out);
-        if let Some(words) = &self.words {
-            candidates(words, &mut out)?;
-        }
-        out.push_sql("app.contacts c WHERE ");
+        out.push_sql(", true, false FROM app.contacts c WHERE ");
         self.conditions(Filters::Plain, &mut out)?;
         self.page_order("c", &mut out);
         out.push_bind_param::<BigInt, _>(&self.rows)
@@ -190,12 +165,12 @@ impl ListStatement {
     /// lets many pass, the first that come in order.
     fn gathered<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT u.* FROM (SELECT coalesce(");
-        self.few(out)?;
+        self.few(true, out)?;
         // The limit keeps this from being worked out once for each list.
         out.push_sql(") AS ids LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
         self.columns(out);
         out.push_sql(
-            "unnest(n.ids) AS candidate (contact_id), app.contacts c \
+            ", true, false FROM unnest(n.ids) AS candidate (contact_id), app.contacts c \
              WHERE n.ids IS NOT NULL AND c.id = candidate.contact_id AND ",
         );
         self.conditions(Filters::Plain, out)?;
@@ -203,8 +178,64 @@ impl ListStatement {
         out.push_sql(LONGEST_PAGE);
         out.push_sql(") UNION ALL (");
         self.columns(out);
-        out.push_sql("app.contacts c WHERE n.ids IS NULL AND ");
+        out.push_sql(", true, false FROM app.contacts c WHERE n.ids IS NULL AND ");
         self.conditions(Filters::OnTheWay, out)?;
+        self.page_order("c", out);
+        out.push_sql(LONGEST_PAGE);
+        out.push_sql(")) p");
+        self.page_order("p", out);
+        out.push_bind_param::<BigInt, _>(&self.rows)?;
+        out.push_sql(") u");
+        Ok(())
+    }
+
+    /// Two lists of which one is empty, as in [`Self::gathered`], where some word is a filter too.
+    /// But the walk ends after so many contacts, whether the page is full by then or not: two words
+    /// that are common may be nobody's together. Its last contact comes as a stop, and the next page
+    /// begins after it.
+    fn searched<'b>(&'b self, words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT u.* FROM (SELECT k.ids IS NOT NULL AS have_words, coalesce(k.ids");
+        self.few(false, out)?;
+        out.push_sql(") AS ids FROM (SELECT ");
+        words.few(out)?;
+        // The limits keep this from being worked out once for each list.
+        out.push_sql(" AS ids LIMIT 1) k LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
+        self.columns(out);
+        out.push_sql(
+            ", true AS matches, false AS is_stop \
+             FROM unnest(n.ids) AS candidate (contact_id), app.contacts c \
+             WHERE n.ids IS NOT NULL AND c.id = candidate.contact_id AND ",
+        );
+        self.conditions(Filters::Plain, out)?;
+        out.push_sql(" AND (n.have_words OR ");
+        words.matching(out)?;
+        out.push_sql(")");
+        self.page_order("c", out);
+        out.push_sql(LONGEST_PAGE);
+        out.push_sql(") UNION ALL (");
+        self.columns(out);
+        out.push_sql(", c.matches, c.is_stop FROM (SELECT c.*, (");
+        words.matching(out)?;
+        self.filters(")", out)?;
+        self.range_of_creation(")", out)?;
+        out.push_sql(") IS TRUE AS matches, row_number() OVER (");
+        self.order_by("c", out);
+        out.push_sql(") = ");
+        out.push_bind_param::<BigInt, _>(&RARE)?;
+        out.push_sql(
+            " AS is_stop FROM (SELECT c.* FROM app.contacts c \
+             WHERE n.ids IS NULL AND c.clinic_id = s.t AND c.merged_into IS NULL",
+        );
+        if self.by_creation() {
+            self.range_of_creation(")", out)?;
+        }
+        self.earliest_change(out)?;
+        self.after(out)?;
+        self.page_order("c", out);
+        // Bound, and so taken for a tenth of the clinic: for so many rows of a clinic that is taken
+        // for a small one, all of it would be sorted.
+        out.push_bind_param::<BigInt, _>(&RARE)?;
+        out.push_sql(") c) c WHERE c.matches OR c.is_stop");
         self.page_order("c", out);
         out.push_sql(LONGEST_PAGE);
         out.push_sql(")) p");
@@ -216,7 +247,7 @@ impl ListStatement {
 
     /// For each filter in turn, the ids that it lets pass, or NULL where they are too many. What
     /// follows an answer is not asked any more.
-    fn few<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    fn few<'b>(&'b self, mut first: bool, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // A thousand are fetched and sorted about as fast as the walk fills a page where one in a
         // hundred passes.
         const BEGIN: &str = "(SELECT CASE WHEN count(*) <= 1000 \
@@ -224,7 +255,6 @@ impl ListStatement {
         const END: &str = " LIMIT 1001) x)";
         const OF_CONTACTS: &str =
             "f.id FROM app.contacts f WHERE f.clinic_id = s.t AND f.merged_into IS NULL";
-        let mut first = true;
         let mut begin = |out: &mut AstPass<'_, 'b, Pg>, from: &'static str| {
             out.push_sql(if first { "" } else { ", " });
             first = false;
@@ -283,7 +313,7 @@ impl ListStatement {
         } else {
             "NULL::text AS notes"
         });
-        out.push_sql(", c.row_version, c.created_at, c.updated_at FROM ");
+        out.push_sql(", c.row_version, c.created_at, c.updated_at");
     }
 
     /// Everything that must hold of a contact `c`.
@@ -295,9 +325,17 @@ impl ListStatement {
         let on_the_way = filters == Filters::OnTheWay;
         let end = if on_the_way { ") IS TRUE" } else { ")" };
         out.push_sql("c.clinic_id = s.t AND c.merged_into IS NULL");
-        if self.words.is_some() {
-            out.push_sql(" AND c.id = candidate.contact_id");
+        self.filters(end, out)?;
+        // The range of creation bounds the index of its own order.
+        self.range_of_creation(if self.by_creation() { ")" } else { end }, out)?;
+        if on_the_way {
+            self.earliest_change(out)?;
         }
+        self.after(out)
+    }
+
+    /// The filters but the range of creation, each after an AND and ended by `end`.
+    fn filters<'b>(&'b self, end: &'static str, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         match self.statuses.as_slice() {
             [] => out.push_sql(" AND c.status <> 'archived'"),
             // One status alone can use the order of its index.
@@ -328,9 +366,16 @@ impl ListStatement {
             out.push_bind_param::<Text, _>(source)?;
             out.push_sql(end);
         }
-        // The range of creation bounds the index of its own order. Beside a cursor the same bound
-        // is left out: of two, an index begins at the wider one, pages away.
-        let end = if self.by_creation() { ")" } else { end };
+        Ok(())
+    }
+
+    /// The range of creation, each bound ended by `end`. Beside a cursor the same bound is left out:
+    /// of two, an index begins at the wider one, pages away.
+    fn range_of_creation<'b>(
+        &'b self,
+        end: &'static str,
+        out: &mut AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
         let cursor = self.cursor();
         let (oldest, newest) = (
             self.order == ContactOrder::OldestFirst,
@@ -350,107 +395,60 @@ impl ListStatement {
             out.push_bind_param::<Timestamptz, _>(before)?;
             out.push_sql(end);
         }
-        // Or the walk to the range would be through all that was changed last before it began.
-        let begins = self.order == ContactOrder::EarliestChangeFirst && cursor.is_none();
+        Ok(())
+    }
+
+    /// Or the walk to the range of creation would be through all that was changed last before it
+    /// began.
+    fn earliest_change<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let begins = self.order == ContactOrder::EarliestChangeFirst && self.cursor().is_none();
         if let Some(from) = &self.updated_from
-            && on_the_way
             && (begins || self.order == ContactOrder::LatestChangeFirst)
         {
             out.push_sql(" AND c.updated_at >= ");
             out.push_bind_param::<Timestamptz, _>(from)?;
         }
-        if let Some((sort, id)) = &self.after {
-            let (column, descending) = sorting(self.order);
-            out.push_sql(" AND (c.");
-            out.push_sql(column);
-            out.push_sql(if descending {
-                ", c.id) < ("
-            } else {
-                ", c.id) > ("
-            });
-            match sort {
-                SortValue::Instant(at) => out.push_bind_param::<Timestamptz, _>(at)?,
-                SortValue::Text(text) => out.push_bind_param::<Text, _>(text)?,
-            }
-            out.push_sql(", ");
-            out.push_bind_param::<SqlUuid, _>(id)?;
-            out.push_sql(")");
-        }
         Ok(())
+    }
+
+    /// Where the page before ended.
+    fn after<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let Some((sort, id)) = &self.after else {
+            return Ok(());
+        };
+        let (column, descending) = sorting(self.order);
+        out.push_sql(" AND (c.");
+        out.push_sql(column);
+        out.push_sql(if descending {
+            ", c.id) < ("
+        } else {
+            ", c.id) > ("
+        });
+        match sort {
+            SortValue::Instant(at) => out.push_bind_param::<Timestamptz, _>(at)?,
+            SortValue::Text(text) => out.push_bind_param::<Text, _>(text)?,
+        }
+        out.push_sql(", ");
+        out.push_bind_param::<SqlUuid, _>(id)?;
+        out.push_sql(")");
+        Ok(())
+    }
+
+    /// The order of a page of `table`.
+    fn order_by(&self, table: &'static str, out: &mut AstPass<'_, '_, Pg>) {
+        let (column, descending) = sorting(self.order);
+        let direction = if descending { " DESC" } else { "" };
+        for part in [" ORDER BY ", table, ".", column, direction] {
+            out.push_sql(part);
+        }
+        for part in [", ", table, ".id", direction] {
+            out.push_sql(part);
+        }
     }
 
     /// The order of a page of `table`, up to its limit.
     fn page_order(&self, table: &'static str, out: &mut AstPass<'_, '_, Pg>) {
-        let (column, descending) = sorting(self.order);
-        for part in [" ORDER BY ", table, ".", column] {
-            out.push_sql(part);
-        }
-        let direction = if descending { " DESC" } else { "" };
-        for part in [direction, ", ", table, ".id", direction, " LIMIT "] {
-            out.push_sql(part);
-        }
+        self.order_by(table, out);
+        out.push_sql(" LIMIT ");
     }
-}
-
-/// The contacts that match every word, as `candidate`: of the rarest word, those that have the
-/// others too. How rare a word is, is counted no further than the cap; newest contacts come first,
-/// so that the cap cuts off the oldest. Only indexes of tokens are read.
-fn candidates<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql("(SELECT DISTINCT k.contact_id FROM ");
-    let several = words.lows.len() > 1;
-    if several {
-        out.push_sql("(SELECT w.low, w.high FROM ");
-        unnested(words, out)?;
-        out.push_sql(
-            ", LATERAL (SELECT count(*) AS found FROM (SELECT FROM app.contact_tokens t \
-             WHERE t.clinic_id = s.t AND t.token >= w.low COLLATE \"C\" \
-             AND t.token < w.high COLLATE \"C\" LIMIT ",
-        );
-        out.push_sql(MOST_CANDIDATES);
-        out.push_sql(") x) n ORDER BY n.found LIMIT 1) rare");
-    } else {
-        unnested(words, out)?;
-    }
-    let rare = if several { "rare" } else { "w" };
-    out.push_sql(
-        ", LATERAL (SELECT t.contact_id FROM app.contact_tokens t WHERE t.clinic_id = s.t \
-         AND t.token >= ",
-    );
-    for part in [rare, ".low COLLATE \"C\" AND t.token < ", rare] {
-        out.push_sql(part);
-    }
-    out.push_sql(
-        ".high COLLATE \"C\" ORDER BY t.clinic_id DESC, t.token DESC, t.contact_id DESC LIMIT ",
-    );
-    out.push_sql(MOST_CANDIDATES);
-    out.push_sql(") k");
-    if several {
-        out.push_sql(" WHERE NOT EXISTS (SELECT FROM ");
-        unnested(words, out)?;
-        out.push_sql(
-            " WHERE w.low <> rare.low AND NOT EXISTS (SELECT FROM app.contact_tokens t \
-             WHERE t.clinic_id = s.t AND t.contact_id = k.contact_id \
-             AND t.token >= w.low COLLATE \"C\" AND t.token < w.high COLLATE \"C\"))",
-        );
-    }
-    if let Some(mac) = &words.document_mac {
-        // Documents are indexed for contacts that were not merged away.
-        out.push_sql(
-            " UNION SELECT d.id FROM app.contacts d WHERE d.clinic_id = s.t \
-             AND d.merged_into IS NULL AND d.document_mac = ",
-        );
-        out.push_bind_param::<Bytea, _>(mac)?;
-    }
-    out.push_sql(") candidate, ");
-    Ok(())
-}
-
-/// The words' ranges as `w`.
-fn unnested<'b>(words: &'b Words, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql("unnest(");
-    out.push_bind_param::<Array<Text>, _>(&words.lows)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Text>, _>(&words.highs)?;
-    out.push_sql(") AS w (low, high)");
-    Ok(())
 }

@@ -5,6 +5,7 @@ mod list;
 mod rows;
 pub(crate) mod statements;
 mod store;
+mod words;
 
 pub use documents::PgDocumentStore;
 pub use rows::document_binding;

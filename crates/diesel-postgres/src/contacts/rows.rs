@@ -181,6 +181,8 @@ pub(super) type SummaryColumns = (
     BigInt,
     Timestamptz,
     Timestamptz,
+    Bool,
+    Bool,
 );
 
 /// A row of the list.
@@ -201,6 +203,11 @@ pub(super) struct SummaryRow {
     version: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    /// Whether it is one that was asked for.
+    pub(super) matches: bool,
+    /// Whether it is the last that was looked at, and others come after it. Such a row comes
+    /// whether it matches or not.
+    pub(super) is_stop: bool,
 }
 
 impl TryFrom<SummaryRow> for ContactSummary {

@@ -9,8 +9,8 @@ use contacts::ports::{ContactStore, Trace};
 use contacts::search::tokens_of;
 use contacts::{
     ArchiveContactError, Change, Contact, ContactEmail, ContactPatch, ContactPhone, ContactQuery,
-    ContactStatus, ContactSummary, CreateContactError, Label, NewContact, Notes, Source, Tag,
-    UpdateContactError,
+    ContactRows, ContactStatus, ContactSummary, CreateContactError, Label, NewContact, Notes,
+    Source, Tag, UpdateContactError,
 };
 use kernel::document::Document;
 use kernel::text::{PersonName, name_key};
@@ -465,7 +465,7 @@ impl ContactStore for PgContactStore {
         &self,
         cx: &TenantContext,
         query: &ContactQuery,
-    ) -> Result<Vec<ContactSummary>, StoreError> {
+    ) -> Result<ContactRows, StoreError> {
         let document = query
             .filter
             .search
@@ -476,7 +476,18 @@ impl ContactStore for PgContactStore {
             .db
             .read(cx, LIST, ListStatement::new(query, document_mac))
             .await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        let mut found = ContactRows::default();
+        for row in rows {
+            let (matches, is_stop) = (row.matches, row.is_stop);
+            let row = ContactSummary::try_from(row)?;
+            if is_stop {
+                found.stopped_at = Some(query.order.position(&row));
+            }
+            if matches {
+                found.rows.push(row);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -175,8 +175,13 @@ pub(super) struct ListContactsQuery {
     created_from: Option<DateTime<Utc>>,
     /// Created before this instant; of the years 1900 to 9999.
     created_before: Option<DateTime<Utc>>,
-    /// Words of names and e-mails, from their beginning and without regard to case and accents;
-    /// part of a phone; or a whole CPF or CNPJ. All words must match. Needs three characters.
+    /// Words of names and e-mails, from their beginning and without regard to case and accents; an
+    /// e-mail address, or its beginning as far as the `@` at least; a phone, from its beginning,
+    /// with or without country and area code, or its last four or eight digits; or a whole CPF or
+    /// CNPJ. All words must match. Needs three characters.
+    ///
+    /// Of words that are each common, few contacts may have all: a page then holds fewer rows than
+    /// `limit`, or none, while `hasMore` is true, and the pages after it hold the rest.
     #[param(example = "helena naka")]
     search: Option<String>,
     /// Only these fields of each row, separated by commas; `id` always comes. All but `notes`
