@@ -205,22 +205,24 @@ statement! {
         WHERE clinic_id = app.current_clinic() AND id = ? AND conversation_id = ?"
 }
 statement! {
-    /// Moves the mark and counts what lies beyond it.
+    /// Moves the mark and counts what lies beyond it. Touches no row where both are so already.
     struct MoveReadMark<'a> {
         through_at: DateTime<Utc> => Timestamptz,
         through_key: &'a str => Text,
         at: DateTime<Utc> => Timestamptz,
         id: Uuid => SqlUuid,
     } -> Untyped = "UPDATE app.conversations v
-        SET read_through_at = t.at, read_through_order = t.key,
-            unread_count = (SELECT count(*) FROM app.messages m
-                WHERE m.clinic_id = app.current_clinic() AND m.conversation_id = v.id
-                  AND (m.sent_at, m.order_key) > (t.at, t.key) AND NOT m.from_me
-                  AND m.kind NOT IN ('reaction', 'system')),
+        SET read_through_at = t.at, read_through_order = t.key, unread_count = n.unread,
             updated_at = t.now, row_version = v.row_version + 1
         FROM (SELECT (?)::timestamptz AS at, (?)::text COLLATE \"C\" AS key,
-                     (?)::timestamptz AS now) t
-        WHERE v.clinic_id = app.current_clinic() AND v.id = ?"
+                     (?)::timestamptz AS now, (?)::uuid AS id) t,
+            LATERAL (SELECT count(*)::integer AS unread FROM app.messages m
+                WHERE m.clinic_id = app.current_clinic() AND m.conversation_id = t.id
+                  AND (m.sent_at, m.order_key) > (t.at, t.key) AND NOT m.from_me
+                  AND m.kind NOT IN ('reaction', 'system')) n
+        WHERE v.clinic_id = app.current_clinic() AND v.id = t.id
+          AND (v.read_through_at, v.read_through_order, v.unread_count)
+              IS DISTINCT FROM (t.at, t.key, n.unread)"
 }
 
 /// Conversations on PostgreSQL.
@@ -340,26 +342,29 @@ impl ConversationStore for PgConversationStore {
                 let moves = known.as_ref().is_none_or(|known| asked > *known);
                 if moves || unread > 0 {
                     let mark = known.filter(|_| !moves).unwrap_or(asked);
-                    tx.execute(MoveReadMark {
-                        through_at: mark.0,
-                        through_key: &mark.1,
-                        at: self.tools.now(),
-                        id: id.into(),
-                    })
-                    .await?;
-                    let resource = Resource::one("conversation", id).about(contact.into());
-                    tx.audit(&AuditEntry::done(
-                        &self.tools,
-                        "conversation.mark-read",
-                        resource,
-                    ));
-                    tx.emit(&events::conversation(
-                        &self.tools,
-                        events::CONVERSATION_READ,
-                        id,
-                        channel.into(),
-                        contact.into(),
-                    ));
+                    let moved = tx
+                        .execute(MoveReadMark {
+                            through_at: mark.0,
+                            through_key: &mark.1,
+                            at: self.tools.now(),
+                            id: id.into(),
+                        })
+                        .await?;
+                    if moved > 0 {
+                        let resource = Resource::one("conversation", id).about(contact.into());
+                        tx.audit(&AuditEntry::done(
+                            &self.tools,
+                            "conversation.mark-read",
+                            resource,
+                        ));
+                        tx.emit(&events::conversation(
+                            &self.tools,
+                            events::CONVERSATION_READ,
+                            id,
+                            channel.into(),
+                            contact.into(),
+                        ));
+                    }
                 }
                 let row: SummaryRow = tx.first(ReadConversation { id: id.into() }).await?;
                 Ok(row.try_into()?)
