@@ -134,19 +134,35 @@ impl From<WallTime> for String {
     }
 }
 
-/// A language and, where it matters, its country, such as `pt-BR` (BCP 47).
+/// A language and, where it matters, its country, such as `pt-BR` (BCP 47): one of
+/// [`Locale::KNOWN`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Locale(String);
 
-/// Not a locale of the form that is understood.
+/// Not one of the locales that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a language and a country, such as pt-BR")]
+#[error("must be one of {}", Locale::KNOWN.join(", "))]
 pub struct InvalidLocale;
 
 impl Locale {
-    /// A language of two or three lower-case letters, with a country of two upper-case letters
-    /// or without.
+    /// Every locale a clinic may choose: the languages of Brazil and its neighbours, and English.
+    pub const KNOWN: &[&str] = &[
+        "pt-BR", "pt-PT", "pt", "en-US", "en-GB", "en", "es-AR", "es-BO", "es-CL", "es-CO",
+        "es-EC", "es-ES", "es-MX", "es-PE", "es-PY", "es-UY", "es-VE", "es",
+    ];
+
+    /// One of [`Locale::KNOWN`], written as there.
     pub fn parse(text: &str) -> Result<Self, InvalidLocale> {
+        if Self::KNOWN.contains(&text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidLocale)
+        }
+    }
+
+    /// As it was stored: also one that could be chosen once, of the same form, so that its clinic
+    /// stays readable.
+    pub fn from_stored(text: &str) -> Result<Self, InvalidLocale> {
         let (language, country) = match text.split_once('-') {
             Some((language, country)) => (language, Some(country)),
             None => (text, None),
@@ -218,12 +234,29 @@ mod tests {
     }
 
     #[test]
-    fn a_locale_is_a_language_and_perhaps_a_country() {
-        for right in ["pt-BR", "pt", "en-US"] {
-            assert_eq!(Locale::parse(right).unwrap().as_str(), right);
+    fn a_locale_is_one_of_those_known_and_the_others_are_told_which() {
+        for right in Locale::KNOWN {
+            let locale = Locale::parse(right).unwrap();
+            assert_eq!(locale.as_str(), *right);
+            assert_eq!(Locale::from_stored(right), Ok(locale));
         }
-        for wrong in ["", "PT", "pt-br", "pt_BR", "pt-BR-x", "portuguese", "pt-"] {
-            assert!(Locale::parse(wrong).is_err(), "{wrong}");
+        assert_eq!(Locale::parse("pt-BR"), Ok(Locale::default()));
+        for wrong in [
+            "", "xx", "xx-BR", "pt-US", "PT", "pt-br", "pt_BR", " pt-BR", "pt-BR-x", "pt-",
+        ] {
+            let refusal = Locale::parse(wrong).unwrap_err().to_string();
+            assert!(refusal.starts_with("must be one of pt-BR, pt-PT, "));
+            assert!(refusal.ends_with(", es"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_locale_that_was_stored_once_stays_readable() {
+        for stored in ["fr-FR", "xx"] {
+            assert_eq!(Locale::from_stored(stored).unwrap().as_str(), stored);
+        }
+        for corrupt in ["", "pt_BR", "PT", "pt-BR-x", "portuguese"] {
+            assert!(Locale::from_stored(corrupt).is_err(), "{corrupt}");
         }
     }
 
@@ -248,6 +281,7 @@ mod tests {
         #[test]
         fn any_text_is_parsed_without_a_panic(text in ".{0,300}") {
             let _ = Locale::parse(&text);
+            let _ = Locale::from_stored(&text);
             let _ = TimeZone::parse(&text);
             let _ = WallTime::parse(&text);
             if let Ok(name) = Name::parse(&text) {

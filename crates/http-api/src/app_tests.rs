@@ -322,6 +322,61 @@ async fn the_clinic_is_named_in_the_header_or_the_query_or_both_alike() {
 }
 
 #[actix_web::test]
+async fn a_clinic_is_named_in_the_hyphenated_form_alone() {
+    let service = service!();
+    let hyphenated = CLINIC.to_string();
+    for right in [hyphenated.clone(), hyphenated.to_uppercase()] {
+        let query = format!("/api/v1/probe/notes?clinic_id={right}");
+        let header = signed(ask("/api/v1/probe/notes")).insert_header((CLINIC_HEADER, right));
+        for request in [header, signed(ask(&query))] {
+            let answer = call_service(&service, request.to_request()).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+    }
+    for wrong in [
+        String::new(),
+        CLINIC.simple().to_string(),
+        CLINIC.braced().to_string(),
+        CLINIC.urn().to_string(),
+        format!("{hyphenated}0"),
+        hyphenated[1..].to_owned(),
+        hyphenated.replace('-', "_"),
+        "x".repeat(36),
+        "é".repeat(18),
+    ] {
+        let query = format!("/api/v1/probe/notes?clinic_id={wrong}");
+        let query = query.replace('{', "%7B").replace('}', "%7D");
+        let query = query.replace('é', "%C3%A9");
+        let header = signed(ask("/api/v1/probe/notes"));
+        let header = header.insert_header((CLINIC_HEADER, wrong.as_bytes()));
+        for request in [header, signed(ask(&query))] {
+            let answer = call_service(&service, request.to_request()).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{wrong:?}");
+            let problem = testing::json(answer).await;
+            assert_eq!(problem["code"], "clinic-required");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("36 characters with hyphens"), "{detail}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_second_authorization_header_is_malformed_even_when_both_are_alike() {
+    let service = service!();
+    for second in [format!("Bearer {USER}"), "Bearer x".into(), String::new()] {
+        for path in ["/api/v1/probe/notes", "/api/v1/probe/me"] {
+            let request = member(ask(path)).append_header(("Authorization", second.clone()));
+            let answer = call_service(&service, request.to_request()).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{second:?}");
+            let problem = testing::json(answer).await;
+            assert_eq!(problem["code"], "malformed-request");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("Authorization"), "{detail}");
+        }
+    }
+}
+
+#[actix_web::test]
 async fn an_id_that_is_none_answers_as_an_absent_record_does() {
     let service = service!();
     let mut seen = Vec::new();

@@ -131,7 +131,8 @@ struct UpdateClinicRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String, required = false)]
     time_zone: Option<String>,
-    /// A language and a country.
+    /// `pt-BR`, `pt-PT`, `pt`, `en-US`, `en-GB`, `en`, `es` or `es` with one of the countries `AR`,
+    /// `BO`, `CL`, `CO`, `EC`, `ES`, `MX`, `PE`, `PY`, `UY` and `VE`; more may be added.
     #[schema(example = "pt-BR")]
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String, required = false)]
@@ -153,7 +154,7 @@ impl UpdateClinicRequest {
             .and_then(|zone| rules.keep("timeZone", "unknown-value", TimeZone::parse(&zone)));
         let locale = self
             .locale
-            .and_then(|locale| rules.keep("locale", "format", Locale::parse(&locale)));
+            .and_then(|locale| rules.keep("locale", "unknown-value", Locale::parse(&locale)));
         let quiet_hours = match self.settings.unwrap_or_default().quiet_hours {
             PatchField::Absent => None,
             PatchField::Null => Some(None),

@@ -222,13 +222,15 @@ fn shared_parameters() -> Value {
     json!({
         "ClinicHeader": {
             "name": "X-Clinic-Id", "in": "header", "required": false,
-            "description": "The clinic this is about. Required here or in `clinic_id`.",
+            "description": "The clinic this is about, in the form with hyphens. Required here or in \
+                `clinic_id`.",
             "schema": {"type": "string", "format": "uuid"},
             "example": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e",
         },
         "ClinicQuery": {
             "name": "clinic_id", "in": "query", "required": false,
-            "description": "The clinic, where a header cannot be sent. Given in both, both must be alike.",
+            "description": "The clinic, where a header cannot be sent, in the form with hyphens. Given in \
+                both, both must be alike.",
             "schema": {"type": "string", "format": "uuid"},
             "example": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e",
         },

@@ -1,8 +1,9 @@
 //! Who asks ([`Signed`]) and for which clinic ([`Tenant`]). These extractors authenticate; what
 //! may be done is decided by the services.
 //!
-//! A wrong request is refused in this order: no valid token (401), no clinic named (400), no
-//! membership in it (403, the same for a clinic that does not exist).
+//! A wrong request is refused in this order: two `Authorization` headers (400), no valid token
+//! (401), no clinic named (400), no membership in it (403, the same for a clinic that does not
+//! exist).
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -117,6 +118,11 @@ fn authenticator(request: &HttpRequest) -> Result<Arc<dyn Authenticator>, Proble
 }
 
 fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
+    // Whoever stands between may have taken the other one for the caller's.
+    if request.headers().get_all(header::AUTHORIZATION).count() > 1 {
+        let detail = "The header Authorization may be sent only once.";
+        return Err(Problem::new(ProblemCode::MalformedRequest).detail(detail));
+    }
     let token = bearer(request).ok_or_else(|| unauthenticated("Bearer"))?;
     let identity = authenticator(request)?
         .verify(token)
@@ -146,6 +152,16 @@ pub(crate) fn unauthenticated(challenge: &'static str) -> Problem {
     )
 }
 
+/// The one form in which a clinic is named: 36 characters with hyphens, in either case. The parser
+/// would also take the forms with braces, with `urn:uuid:` and without hyphens, which whoever
+/// reads the header on the way here may not know for the same clinic.
+fn clinic_id(text: &str) -> Option<ClinicId> {
+    const HYPHENATED: usize = 36;
+    (text.len() == HYPHENATED)
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
 /// The clinic the request names, in the header, the query, or both alike.
 fn named_clinic(request: &HttpRequest) -> Result<ClinicId, Problem> {
     let required = |detail: &'static str| Problem::new(ProblemCode::ClinicRequired).detail(detail);
@@ -157,9 +173,12 @@ fn named_clinic(request: &HttpRequest) -> Result<ClinicId, Problem> {
         .filter(|(name, _)| name == CLINIC_PARAMETER)
         .map(|(_, value)| value);
     for text in headers.chain(query) {
-        let clinic = text
-            .parse()
-            .map_err(|_| required("The clinic's id is not a UUID."))?;
+        let clinic = clinic_id(&text).ok_or_else(|| {
+            required(
+                "The clinic's id must be a UUID of 36 characters with hyphens, such as \
+                 01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e.",
+            )
+        })?;
         if named.is_some_and(|named| named != clinic) {
             return Err(required("The header and the query name two clinics."));
         }

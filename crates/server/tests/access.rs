@@ -232,6 +232,13 @@ async fn a_clinic_is_changed_by_who_has_read_it_last() {
         names,
         ["name", "timeZone", "locale", "settings.quietHours.from"]
     );
+    let unknown = json!({"locale": "xx"});
+    let unknown = stage.owner(clinic, "patch", CURRENT).json(&unknown);
+    let unknown = unknown.header("If-Match", "*").answer().await;
+    let param = &unknown.body["invalidParams"][0];
+    assert_eq!((unknown.status, &param["name"]), (400, &"locale".into()));
+    let reason = param["reason"].as_str().unwrap();
+    assert!(reason.starts_with("must be one of pt-BR, "), "{reason}");
 }
 
 #[actix_web::test]

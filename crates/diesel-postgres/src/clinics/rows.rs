@@ -33,7 +33,7 @@ impl TryFrom<ClinicRow> for Clinic {
             id: row.id.into(),
             name: name(&row.name, "clinics.name")?,
             time_zone: TimeZone::parse(&row.time_zone).or(corrupt("clinics.time_zone"))?,
-            locale: Locale::parse(&row.locale).or(corrupt("clinics.locale"))?,
+            locale: Locale::from_stored(&row.locale).or(corrupt("clinics.locale"))?,
             settings: Settings::from_stored(row.settings).or(corrupt("clinics.settings"))?,
             status: clinic_status(&row.status)?,
             version: row.row_version,
