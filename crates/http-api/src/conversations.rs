@@ -90,6 +90,7 @@ struct PreviewAnswer {
     direction: &'static str,
     /// As of a message.
     #[schema(example = "text")]
+    #[serde(rename = "type")]
     kind: &'static str,
     /// Up to 160 characters; null when it has none or was taken back.
     body: Option<String>,
@@ -139,7 +140,7 @@ fn example() -> serde_json::Value {
         "isPaused": false, "unreadCount": 1, "lastInboundAt": "2026-11-03T12:30:00Z",
         "windowExpiresAt": "2026-11-04T12:30:00Z", "lastMessageAt": "2026-11-03T12:30:00Z",
         "lastMessage": {"id": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d11",
-            "direction": "inbound", "kind": "text", "body": "Bom dia!"},
+            "direction": "inbound", "type": "text", "body": "Bom dia!"},
         "createdAt": "2026-11-03T12:30:00Z", "updatedAt": "2026-11-03T12:30:00Z",
     })
 }
@@ -227,6 +228,7 @@ struct MessageAnswer {
     /// `interactive`, `button`, `reaction`, `template`, `system` or `unsupported`; more may be
     /// added.
     #[schema(example = "text")]
+    #[serde(rename = "type")]
     kind: &'static str,
     /// Its words: of a text, a caption, a button.
     #[schema(example = "Bom dia! Tem horário na quinta?")]
@@ -398,7 +400,7 @@ async fn read(
             example = json!({"data": [{
                 "id": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d11",
                 "conversationId": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e",
-                "direction": "inbound", "kind": "text", "body": "Bom dia!", "content": {},
+                "direction": "inbound", "type": "text", "body": "Bom dia!", "content": {},
                 "replyToId": null, "forwarded": false, "sentAt": "2026-11-03T12:30:00Z",
                 "status": "received", "statusTimes": {}, "error": null, "editedAt": null,
                 "editedBody": null, "revokedAt": null,

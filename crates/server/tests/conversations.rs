@@ -154,6 +154,7 @@ async fn a_signed_delivery_becomes_a_conversation_once_its_job_ran() {
     }
     assert_eq!(row["lastMessage"]["body"], "mensagem w.1");
     assert_eq!(row["lastMessage"]["direction"], "inbound");
+    assert_eq!(row["lastMessage"]["type"], "text");
     let path = format!("{CONVERSATIONS}/{}", row["id"].as_str().unwrap());
     assert_eq!(scene.get(&path).await.body, *row);
 
