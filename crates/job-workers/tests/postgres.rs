@@ -196,9 +196,13 @@ async fn a_killed_processes_jobs_are_taken_up_after_their_leases() {
     let ground = Ground::new().await;
     let jobs = ground.enqueue(&ground.clinics.a, "slow", 5).await;
     let (killed, runs) = ground.process(leases_of(Duration::from_secs(2)));
-    ground.until("leased", 5, Duration::from_secs(5)).await;
+    // A lease is in the row before its worker knows of it.
+    let began = Instant::now();
+    while runs.load(Ordering::SeqCst) < 5 {
+        assert!(began.elapsed() < Duration::from_secs(5));
+        sleep(Duration::from_millis(5)).await;
+    }
     drop(killed);
-    assert_eq!(runs.load(Ordering::SeqCst), 5);
     let (_other, _) = ground.process(leases_of(Duration::from_secs(2)));
     ground.until("completed", 5, Duration::from_secs(15)).await;
     assert_eq!(ground.effects().await, (5, 5));
@@ -320,11 +324,13 @@ async fn one_clinics_thousand_jobs_do_not_delay_anothers_first() {
         if row.get::<_, i64>(0) == 1 {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < Duration::from_secs(20));
         sleep(Duration::from_millis(10)).await;
     }
-    // The first slot that is free is the other clinic's: jobs of a second run in all ten.
-    assert!(began.elapsed() < Duration::from_millis(1_800));
+    // The first slot that is free is the other clinic's: no more ended before it than the ten
+    // that ran, and the ten that took their slots meanwhile.
+    let ended = ground.count("completed").await - 1;
+    assert!(ended <= 20, "{ended} jobs of the first clinic went before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
