@@ -69,7 +69,7 @@ fn mend_escapes(text: &str) -> Option<String> {
     Some(mended)
 }
 
-/// The code unit of `\uXXXX` at `start`.
+/// The code unit of an escape at `start`: `\u` and four hexadecimal digits.
 fn escaped_unit(bytes: &[u8], start: usize) -> Option<u16> {
     let escape = bytes.get(start..start + 6)?;
     let digits = escape.strip_prefix(b"\\u")?;
