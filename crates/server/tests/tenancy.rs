@@ -2,69 +2,15 @@
 //! membership, and a record of another clinic answers as one that does not exist.
 //!
 //! A new operation is covered by being documented. A new kind of record must be made in
-//! [`foreign_records`].
+//! `common/records.rs`.
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod common;
 
-use std::collections::BTreeMap;
-
-use common::{Operation, Stage, operations};
+use common::records::{RANDOM, filled, foreign_records, kind};
+use common::{Stage, operations};
 use serde_json::json;
-
-/// An id that no record has.
-const RANDOM: &str = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e";
-
-/// Ids of clinic B's records, by the path segment before the id: made by the documented examples.
-async fn foreign_records(stage: &Stage) -> BTreeMap<&'static str, String> {
-    let mut found = BTreeMap::new();
-    for kind in ["contacts", "branches", "channels"] {
-        let path = format!("/api/v1/{kind}");
-        let operations = operations();
-        let create = operations
-            .iter()
-            .find(|it| it.path == path && it.method == "post")
-            .unwrap();
-        let ask = stage.owner(&stage.clinics.b, "post", &path);
-        let created = create.prepare(ask).answer().await;
-        assert_eq!(created.status, 201, "{kind}: {}", created.body);
-        found.insert(kind, created.body["id"].as_str().unwrap().to_owned());
-    }
-    let conversation = "01a23456-7000-7000-8000-0000000000cc";
-    let insert = format!(
-        "INSERT INTO app.conversations (clinic_id, id, channel_id, contact_id, remote_jid, status,
-            is_paused, unread_count, last_message_at, last_message_order, row_version, created_at,
-            updated_at)
-         VALUES ('{}', '{conversation}', '{}', '{}', '5511987654321', 'open', false, 1, now(), 'a',
-            1, now(), now())",
-        stage.clinics.b.id, found["channels"], found["contacts"]
-    );
-    stage
-        .base
-        .superuser()
-        .await
-        .batch_execute(&insert)
-        .await
-        .unwrap();
-    found.insert("conversations", conversation.to_owned());
-    found
-}
-
-fn filled(operation: &Operation, id: &str) -> String {
-    let parts: Vec<&str> = operation
-        .path
-        .split('/')
-        .map(|part| if part.starts_with('{') { id } else { part })
-        .collect();
-    parts.join("/")
-}
-
-/// The segment before the first id.
-fn kind(operation: &Operation) -> &str {
-    let before = operation.path.split("/{").next().unwrap();
-    before.rsplit('/').next().unwrap()
-}
 
 #[actix_web::test]
 async fn every_tenant_operation_asks_for_a_token_then_a_clinic_then_a_membership() {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub(crate) mod records;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
