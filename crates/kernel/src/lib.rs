@@ -18,6 +18,7 @@ pub mod event;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod metrics;
 pub mod page;
 pub mod phone;
 pub mod ports;
@@ -35,6 +36,7 @@ pub use ids::{
     AuditId, BranchId, ChannelId, ClinicId, ContactId, ConversationId, EndpointId, EventId,
     InboxId, InvalidId, JobId, MessageId, RequestId, SessionId, TypedId, UserId,
 };
+pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
 pub use page::{Page, PageLimit};
 pub use phone::{Phone, PhoneKey};
 pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};

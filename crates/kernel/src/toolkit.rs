@@ -6,25 +6,27 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::ports::CurrentTrace;
-use crate::{Clock, Keys, Random, TypedId};
+use crate::{Clock, Keys, Measurement, Metrics, NoMetrics, Random, TypedId};
 
-/// Clock, randomness and keys, and which trace one is in. Cheap to clone.
+/// Clock, randomness and keys, which trace one is in, and where measurements go. Cheap to clone.
 #[derive(Clone)]
 pub struct Toolkit {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     keys: Arc<dyn Keys>,
     trace: CurrentTrace,
+    metrics: Arc<dyn Metrics>,
 }
 
 impl Toolkit {
-    /// Bundles the three ports. There is never a trace.
+    /// Bundles the three ports. There is never a trace, and nothing is measured.
     pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>, keys: Arc<dyn Keys>) -> Self {
         Self {
             clock,
             random,
             keys,
             trace: || None,
+            metrics: Arc::new(NoMetrics),
         }
     }
 
@@ -33,6 +35,23 @@ impl Toolkit {
     pub fn with_traces(mut self, current: CurrentTrace) -> Self {
         self.trace = current;
         self
+    }
+
+    /// The same, with measurements going to `metrics`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Where measurements go.
+    pub fn metrics(&self) -> &Arc<dyn Metrics> {
+        &self.metrics
+    }
+
+    /// Tells a measurement.
+    pub fn measure(&self, measurement: Measurement<'_>) {
+        self.metrics.record(measurement);
     }
 
     /// The present trace, where there is one.
