@@ -19,6 +19,7 @@ pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod metrics;
+pub mod mail;
 pub mod page;
 pub mod phone;
 pub mod ports;
