@@ -16,11 +16,11 @@ use serde_json::json;
 use crate::clinic::{Clinic, ClinicStatus, Settings};
 use crate::error::AdministrationError;
 use crate::events;
+use crate::password::NewPassword;
 use crate::ports::{
     ClinicAdministration, MemberRow, MemberWritten, PasswordHasher, WriteMemberError,
 };
 use crate::role::Role;
-use crate::user::NewPassword;
 use crate::values::{Locale, Name, TimeZone};
 
 /// A clinic to create.

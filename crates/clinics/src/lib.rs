@@ -19,6 +19,7 @@ pub mod branch;
 pub mod clinic;
 pub mod error;
 pub mod events;
+pub mod password;
 pub mod ports;
 pub mod role;
 pub mod service;
@@ -35,6 +36,7 @@ pub use error::{
     AdministrationError, CreateBranchError, HashError, InvalidToken, LogInError, MeError,
     ReadError, TokenFault, UpdateBranchError, UpdateClinicError,
 };
+pub use password::{InvalidPassword, NewPassword};
 pub use ports::{
     BranchQuery, BranchStore, ClinicAdministration, ClinicStore, CredentialStore, MembershipStore,
     PasswordHasher, TokenIssuer, TokenVerifier,
@@ -42,7 +44,7 @@ pub use ports::{
 pub use role::Role;
 pub use service::{Branches, Clinics};
 pub use user::{
-    ClinicOfUser, Credentials, Identity, Membership, MembershipStatus, NewPassword, PasswordHash,
-    Standing, User, UserStatus,
+    ClinicOfUser, Credentials, Identity, Membership, MembershipStatus, PasswordHash, Standing,
+    User, UserStatus,
 };
 pub use values::{Locale, Name, TimeZone, WallTime};

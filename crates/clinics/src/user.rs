@@ -4,7 +4,7 @@ use std::fmt;
 
 use kernel::email::Email;
 use kernel::text::PersonName;
-use kernel::{BranchId, ClinicId, Sensitive, SessionId, UserId};
+use kernel::{BranchId, ClinicId, SessionId, UserId};
 
 use crate::clinic::ClinicStatus;
 use crate::role::Role;
@@ -78,37 +78,6 @@ pub struct Credentials {
     pub user: User,
     /// `None` where no password was ever set: such a user cannot log in by one.
     pub password_hash: Option<PasswordHash>,
-}
-
-/// A password that may be set: 12 to 256 characters, whatever they are (NIST SP 800-63B asks for
-/// length and forbids rules of composition).
-pub struct NewPassword(Sensitive<String>);
-
-/// Too short or too long. The text is not repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must have 12 to 256 characters")]
-pub struct InvalidPassword;
-
-impl NewPassword {
-    /// Checks the length.
-    pub fn parse(text: String) -> Result<Self, InvalidPassword> {
-        if (12..=256).contains(&text.chars().count()) {
-            Ok(Self(Sensitive::new(text)))
-        } else {
-            Err(InvalidPassword)
-        }
-    }
-
-    /// The password itself.
-    pub fn into_inner(self) -> Sensitive<String> {
-        self.0
-    }
-}
-
-impl fmt::Debug for NewPassword {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NewPassword(***)")
-    }
 }
 
 /// What a user is in one clinic.
@@ -197,17 +166,12 @@ pub struct Identity {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
     use uuid::Uuid;
 
     use super::*;
 
     #[test]
-    fn a_password_is_long_enough_and_never_shown() {
-        assert!(NewPassword::parse("onze letras".to_owned()).is_err());
-        assert!(NewPassword::parse("x".repeat(257)).is_err());
-        let password = NewPassword::parse("doze letras!".to_owned()).unwrap();
-        assert_eq!(format!("{password:?}"), "NewPassword(***)");
+    fn a_hash_is_never_shown() {
         let hash = PasswordHash::new("$argon2id$secret".to_owned());
         assert_eq!(format!("{hash:?}"), "PasswordHash(***)");
     }

@@ -167,13 +167,13 @@ impl Session {
                     "250 ok".to_owned()
                 }
                 "RCPT" if from.is_none() => "503 MAIL first".to_owned(),
-                "RCPT" => match manners.to_recipient {
-                    Some(refusal) => refusal.to_owned(),
-                    None => {
-                        to.push(address(&command));
-                        "250 ok".to_owned()
-                    }
-                },
+                "RCPT" if manners.to_recipient.is_some() => {
+                    manners.to_recipient.unwrap_or_default().to_owned()
+                }
+                "RCPT" => {
+                    to.push(address(&command));
+                    "250 ok".to_owned()
+                }
                 "DATA" if to.is_empty() => "503 RCPT first".to_owned(),
                 "DATA" => {
                     say(&mut stream, "354 go on").await?;
