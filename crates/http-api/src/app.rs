@@ -11,7 +11,9 @@ use kernel::Toolkit;
 use tracing::Span;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use crate::address::TrustedProxies;
 use crate::catalogue::ProblemCode;
+use crate::cors::Cors;
 use crate::edge::Edge;
 use crate::health::{HealthCheck, HealthChecks};
 use crate::payload::{BODY_TIMEOUT, BodyTimeout, JSON_LIMIT, RAW_LIMIT};
@@ -38,20 +40,28 @@ impl Default for ApiHooks {
 }
 
 /// How the API behaves, from the configuration.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// How many trusted proxies stand before the server: that many entries from the right of
-    /// `X-Forwarded-For` are believed. 0 believes none.
-    pub proxy_hops: usize,
+    /// Which proxies are believed when they say who called.
+    pub proxies: TrustedProxies,
     /// How long a request's body may take to arrive, from its head on.
     pub body_timeout: Duration,
+    /// How long a request may take in all, from its head to its answer's.
+    pub request_timeout: Duration,
+    /// Which pages of other origins may read answers.
+    pub cors: Cors,
 }
+
+/// How long a request may take where nothing else is configured.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Default for ApiSettings {
     fn default() -> Self {
         Self {
-            proxy_hops: 0,
+            proxies: TrustedProxies::default(),
             body_timeout: BODY_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            cors: Cors::default(),
         }
     }
 }

@@ -69,10 +69,26 @@ async fn raw(body: web::Bytes) -> String {
     body.len().to_string()
 }
 
+#[get("/long")]
+async fn long() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::ETAG, "\"x\""))
+        .json(vec!["a contact of the clinic"; 200])
+}
+
+#[get("/slow")]
+async fn slow() -> &'static str {
+    actix_web::rt::time::sleep(Duration::from_secs(30)).await;
+    "late"
+}
+
 /// The real app with a scope of probes before it.
 macro_rules! service {
-    () => {{
-        let mut api = testing::api(ClinicId::from(CLINIC), Permissions::NONE);
+    () => {
+        service!(ApiSettings::default())
+    };
+    ($settings:expr) => {{
+        let mut api = testing::api_with(ClinicId::from(CLINIC), Permissions::NONE, $settings);
         api.services.push(Box::new(probes));
         init_service(app(&api)).await
     }};
@@ -88,6 +104,8 @@ fn probes(config: &mut web::ServiceConfig) {
             .service(panics)
             .service(fails)
             .service(bare)
+            .service(long)
+            .service(slow)
             .service(raw),
     );
 }
@@ -410,9 +428,138 @@ async fn every_answer_has_the_common_headers() {
             "x-content-type-options",
             "referrer-policy",
             "content-security-policy",
+            "permissions-policy",
+            "x-frame-options",
+            "cross-origin-resource-policy",
             "cache-control",
         ] {
             assert!(answer.headers().contains_key(name), "{path} has no {name}");
+        }
+        assert!(!answer.headers().contains_key("server"), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn tls_is_demanded_for_the_future_over_tls_alone() {
+    let proxied = ApiSettings {
+        proxies: crate::TrustedProxies {
+            hops: 1,
+            ..crate::TrustedProxies::default()
+        },
+        ..ApiSettings::default()
+    };
+    for (settings, expected) in [(ApiSettings::default(), false), (proxied, true)] {
+        let service = service!(settings);
+        let request = ask("/api/health").insert_header(("X-Forwarded-Proto", "https"));
+        let request = request.insert_header(("X-Forwarded-For", "203.0.113.9"));
+        let answer = call_service(&service, request.to_request()).await;
+        let demanded = answer.headers().contains_key("strict-transport-security");
+        assert_eq!(demanded, expected);
+    }
+}
+
+#[actix_web::test]
+async fn a_long_answer_is_compressed_as_the_caller_prefers() {
+    let service = service!();
+    let ask = || ask("/api/v1/probe/long");
+    let plain = call_service(&service, ask().to_request()).await;
+    assert!(!plain.headers().contains_key("content-encoding"));
+    let plain = actix_web::test::read_body(plain).await;
+    let request = ask().insert_header(("Accept-Encoding", "gzip;q=0.5, br"));
+    let answer = call_service(&service, request.to_request()).await;
+    assert_eq!(answer.headers().get("content-encoding").unwrap(), "br");
+    assert_eq!(answer.headers().get("etag").unwrap(), "\"x.br\"");
+    let vary = answer.headers().get("vary").unwrap().to_str().unwrap();
+    assert!(vary.contains("Accept-Encoding"), "{vary}");
+    let body = actix_web::test::read_body(answer).await;
+    assert!(body.len() < plain.len() / 10);
+    let expected = crate::compress::compress(crate::compress::Encoding::Brotli, &plain).unwrap();
+    assert_eq!(body, expected);
+}
+
+#[actix_web::test]
+async fn a_handler_that_takes_too_long_is_given_up() {
+    let service = service!(ApiSettings {
+        request_timeout: Duration::from_millis(20),
+        ..ApiSettings::default()
+    });
+    let request = ask("/api/v1/probe/slow").to_request();
+    let error = try_call_service(&service, request).await.unwrap_err();
+    let answer = error.error_response();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let body = actix_web::body::to_bytes(answer.into_body()).await.unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "timed-out");
+}
+
+fn cors() -> ApiSettings {
+    ApiSettings {
+        cors: crate::Cors {
+            origins: vec!["https://painel.example".parse().unwrap()],
+            max_age: Duration::from_mins(10),
+        },
+        ..ApiSettings::default()
+    }
+}
+
+#[actix_web::test]
+async fn a_page_of_an_allowed_origin_may_ask_and_read() {
+    let service = service!(cors());
+    let from_page =
+        |request: TestRequest| request.insert_header((header::ORIGIN, "https://painel.example"));
+    let preflight = TestRequest::with_uri("/api/v1/contacts")
+        .method(Method::OPTIONS)
+        .insert_header(("Access-Control-Request-Method", "PATCH"));
+    let answer = call_service(&service, from_page(preflight).to_request()).await;
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    let said = |name: &str| answer.headers().get(name).unwrap().to_str().unwrap();
+    assert_eq!(
+        said("access-control-allow-origin"),
+        "https://painel.example"
+    );
+    assert_eq!(said("access-control-max-age"), "600");
+    assert!(said("access-control-allow-methods").contains("PATCH"));
+    assert!(said("access-control-allow-headers").contains("X-Clinic-Id"));
+    // Failures can be read too.
+    for path in ["/api/health", "/api/v1/probe/me"] {
+        let answer = call_service(&service, from_page(ask(path)).to_request()).await;
+        let said = |name: &str| answer.headers().get(name).unwrap().to_str().unwrap();
+        assert_eq!(said("access-control-allow-credentials"), "true");
+        assert!(said("access-control-expose-headers").contains("ETag"));
+        let mut vary = answer.headers().get_all("vary");
+        assert!(vary.any(|value| value == "Origin"));
+    }
+}
+
+#[actix_web::test]
+async fn a_page_of_any_other_origin_learns_nothing_of_origins() {
+    for (settings, origins) in [
+        (ApiSettings::default(), &["https://painel.example"][..]),
+        (
+            cors(),
+            &[
+                "https://evil.example",
+                "null",
+                "https://painel.example.evil.example",
+                "*",
+            ][..],
+        ),
+    ] {
+        let service = service!(settings);
+        for origin in origins {
+            for method in [Method::OPTIONS, Method::GET] {
+                let request = TestRequest::with_uri("/api/health")
+                    .method(method)
+                    .insert_header((header::ORIGIN, *origin))
+                    .insert_header(("Access-Control-Request-Method", "GET"));
+                let answer = call_service(&service, request.to_request()).await;
+                let mut names = answer.headers().keys();
+                assert!(
+                    names.all(|name| !name.as_str().starts_with("access-control")),
+                    "{origin}"
+                );
+            }
         }
     }
 }

@@ -53,8 +53,40 @@ impl<T: 'static> FromRequest for Body<T> {
     }
 }
 
+/// How deep a JSON body may nest: no shape of ours comes near, and what is stored as it came must
+/// be readable by whoever reads it.
+pub const JSON_DEPTH: u32 = 32;
+
+/// Whether arrays and objects nest deeper than [`JSON_DEPTH`]. Whether it is JSON at all, the
+/// parser says.
+fn is_too_deep(json: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
+    for byte in json {
+        if escaped {
+            escaped = false;
+            continue;
+        }
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => escaped = true,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                if depth > JSON_DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Decodes and checks a JSON body.
 pub(crate) fn decode<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T, Problem> {
+    if is_too_deep(bytes) {
+        return Err(ProblemCode::BodyTooDeep.into());
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
         let path = error.path().to_string();
@@ -376,6 +408,19 @@ mod tests {
             let problem = decode::<Visit>(json.as_bytes()).unwrap_err();
             assert_eq!(problem.code(), ProblemCode::MalformedJson, "{json}");
         }
+    }
+
+    #[test]
+    fn a_body_that_nests_too_deep_is_refused_before_it_is_parsed() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(!is_too_deep(nested(32).as_bytes()));
+        assert!(is_too_deep(nested(33).as_bytes()));
+        assert!(!is_too_deep(nested(3).repeat(50).as_bytes()));
+        // Brackets within texts are texts.
+        let text = format!("[\"{}\\\"{}\"]", "[".repeat(40), "{".repeat(40));
+        assert!(!is_too_deep(text.as_bytes()));
+        let problem = decode::<Visit>(nested(100_000).as_bytes()).unwrap_err();
+        assert_eq!(problem.code(), ProblemCode::BodyTooDeep);
     }
 
     #[test]

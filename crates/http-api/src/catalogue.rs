@@ -44,6 +44,8 @@ problem_codes! {
     MalformedRequest = "malformed-request", BAD_REQUEST, "Malformed request";
     /// The body is not JSON; `detail` says at which line and column.
     MalformedJson = "malformed-json", BAD_REQUEST, "Malformed JSON";
+    /// The body nests deeper than 32 levels.
+    BodyTooDeep = "body-too-deep", BAD_REQUEST, "Body too deep";
     /// Fields of the body break a rule; `invalidParams` names each and what would be right.
     InvalidBody = "invalid-body", BAD_REQUEST, "Invalid body";
     /// Query parameters are unknown or break a rule; `invalidParams` names each.
@@ -98,6 +100,8 @@ problem_codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error";
     /// Something this needs does not answer now: retry as `Retry-After` says.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Unavailable";
+    /// The answer took too long and was given up. A change may have been made or not: read before you try again.
+    TimedOut = "timed-out", SERVICE_UNAVAILABLE, "Timed out";
 }
 
 impl ProblemCode {

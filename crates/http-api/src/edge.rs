@@ -1,11 +1,11 @@
-//! The outermost layer: gives each request its id and span, renames aliases, turns every failure
-//! and every panic into a problem, adds the headers all answers have, and writes one access line.
+//! The outermost layer: gives each request its id and span, renames aliases, bounds its time, turns
+//! every failure and every panic into a problem, compresses, adds the headers all answers have, and
+//! writes one access line.
 //!
 //! Neither path, query nor headers enter a span or a line: only the route's pattern.
 
 use std::any::Any;
 use std::future::{Ready, ready};
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::rt::time::timeout;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
@@ -21,9 +22,12 @@ use futures_util::future::LocalBoxFuture;
 use kernel::{Origin, RequestId};
 use tracing::{Instrument as _, Span};
 
+use crate::address::{self, Caller};
 use crate::alias;
 use crate::app::Shared;
 use crate::catalogue::ProblemCode;
+use crate::compress::{self, Encoding};
+use crate::headers;
 use crate::problem::{PROBLEM_JSON, Problem};
 
 /// Longest path and query, in bytes.
@@ -116,18 +120,29 @@ where
                     let response = visit.finish_problem(&problem);
                     return Ok(request.into_response(response));
                 }
-                let inner = AssertUnwindSafe(async move { service.call(request).await });
+                if let Some(response) = visit.preflight(&request) {
+                    return Ok(request.into_response(visit.close(response)));
+                }
+                let patience = visit.shared.settings.request_timeout;
+                let inner = AssertUnwindSafe(timeout(patience, service.call(request)));
                 match inner.catch_unwind().await {
-                    Ok(Ok(response)) => {
+                    Ok(Ok(Ok(response))) => {
                         let (request, response) = response.into_parts();
-                        let response = visit.finish(response.map_into_boxed_body());
-                        Ok(ServiceResponse::new(request, response))
+                        let response = visit.encode(response.map_into_boxed_body()).await;
+                        Ok(ServiceResponse::new(request, visit.finish(response)))
                     }
                     // The request is gone with the service that failed: the answer travels as an
                     // error that is already written.
-                    Ok(Err(error)) => {
+                    Ok(Ok(Err(error))) => {
                         let response = visit.finish(HttpResponse::from_error(error));
                         Err(written(response))
+                    }
+                    // What the handler was doing is dropped, and what it held with it.
+                    Ok(Err(_elapsed)) => {
+                        let problem = Problem::new(ProblemCode::TimedOut)
+                            .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+                            .caused_by("the handler took longer than http.request_timeout");
+                        Err(written(visit.finish_problem(&problem)))
                     }
                     Err(panic) => {
                         drop::<Box<dyn Any + Send>>(panic);
@@ -154,6 +169,11 @@ struct Visit {
     method: &'static str,
     route: String,
     caller_request_id: Option<String>,
+    caller: Caller,
+    /// The page's origin, where it is one that may read answers.
+    origin: Option<HeaderValue>,
+    accepted: Option<Encoding>,
+    if_none_match: Vec<HeaderValue>,
     span: Span,
     answered: bool,
 }
@@ -171,9 +191,10 @@ impl Visit {
         let route = request
             .match_pattern()
             .unwrap_or_else(|| UNMATCHED.to_owned());
+        let caller = address::caller(request, &shared.settings.proxies);
         let origin = Origin {
             request: id,
-            address: address(request, shared.settings.proxy_hops),
+            address: caller.address,
             user_agent: text(request.headers(), header::USER_AGENT).map(|agent| {
                 agent
                     .chars()
@@ -191,7 +212,7 @@ impl Visit {
             http.request.method = method,
             http.route = route,
             http.response.status_code = tracing::field::Empty,
-            url.scheme = if request.app_config().secure() { "https" } else { "http" },
+            url.scheme = if caller.is_https { "https" } else { "http" },
             error.type = tracing::field::Empty,
             acolhe.request_id = %id,
             acolhe.clinic_id = tracing::field::Empty,
@@ -205,9 +226,32 @@ impl Visit {
             method,
             route,
             caller_request_id: sane_request_id(request.headers()),
+            caller,
+            origin: shared.settings.cors.allowed(request.headers()),
+            accepted: compress::negotiate(request.headers()),
+            if_none_match: request
+                .headers()
+                .get_all(header::IF_NONE_MATCH)
+                .cloned()
+                .collect(),
             span,
             answered: false,
         }
+    }
+
+    /// The answer to a browser that asks on behalf of another origin's page.
+    fn preflight(&self, request: &ServiceRequest) -> Option<HttpResponse> {
+        let cors = &self.shared.settings.cors;
+        cors.preflight(request.method(), request.headers(), self.origin.as_ref())
+    }
+
+    /// The answer in the encoding that the caller prefers. Failures are short and stay as they are.
+    async fn encode(&self, response: HttpResponse) -> HttpResponse {
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            return response;
+        }
+        compress::encode(response, self.accepted, &self.if_none_match).await
     }
 
     fn finish_problem(self, problem: &Problem) -> HttpResponse {
@@ -250,7 +294,9 @@ impl Visit {
 
     fn close(mut self, mut response: HttpResponse) -> HttpResponse {
         let took = self.elapsed_ms();
-        complete_headers(response.headers_mut());
+        headers::complete(response.headers_mut(), self.caller.is_https);
+        let cors = &self.shared.settings.cors;
+        cors.complete(response.headers_mut(), self.origin.as_ref());
         if let Ok(value) = HeaderValue::from_str(&self.id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -347,22 +393,6 @@ fn sane_request_id(headers: &HeaderMap) -> Option<String> {
     uuid::Uuid::try_parse(id).ok().map(|id| id.to_string())
 }
 
-/// The caller's address: the connection's, or what the last `hops` trusted proxies report.
-fn address(request: &ServiceRequest, hops: usize) -> Option<IpAddr> {
-    if hops == 0 {
-        return request.peer_addr().map(|address| address.ip());
-    }
-    let forwarded: Vec<&str> = request
-        .headers()
-        .get_all("x-forwarded-for")
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    let nth = forwarded.len().checked_sub(hops)?;
-    forwarded.get(nth)?.parse().ok()
-}
-
 fn is_problem(response: &HttpResponse) -> bool {
     response
         .headers()
@@ -390,55 +420,11 @@ fn foreign(response: &HttpResponse) -> Problem {
     }
 }
 
-/// Headers of every answer. What a handler has set stays.
-fn complete_headers(headers: &mut HeaderMap) {
-    const ALWAYS: &[(HeaderName, &str)] = &[
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
-        (header::CACHE_CONTROL, "private, no-cache"),
-        (header::VARY, "Authorization, X-Clinic-Id"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
-    ];
-    for (name, value) in ALWAYS {
-        if !headers.contains_key(name) {
-            headers.insert(name.clone(), HeaderValue::from_static(value));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-
-    fn seen(hops: usize, forwarded: &[&str]) -> Option<String> {
-        let mut request = TestRequest::get().peer_addr(([192, 0, 2, 1], 4711).into());
-        for value in forwarded {
-            request = request.append_header(("X-Forwarded-For", *value));
-        }
-        address(&request.to_srv_request(), hops).map(|address| address.to_string())
-    }
-
-    #[test]
-    fn without_trusted_proxies_the_connection_alone_is_believed() {
-        assert_eq!(seen(0, &["203.0.113.9"]).as_deref(), Some("192.0.2.1"));
-    }
-
-    #[test]
-    fn of_each_trusted_proxy_one_entry_from_the_right_is_believed() {
-        let forged = ["198.51.100.1, 203.0.113.9", "10.0.0.7"];
-        assert_eq!(seen(1, &forged).as_deref(), Some("10.0.0.7"));
-        assert_eq!(seen(2, &forged).as_deref(), Some("203.0.113.9"));
-        // Fewer entries than proxies: nothing is believed.
-        assert_eq!(seen(2, &["203.0.113.9"]), None);
-        assert_eq!(seen(1, &["somebody"]), None);
-    }
 
     #[test]
     fn a_callers_request_id_is_kept_only_when_it_is_a_uuid() {

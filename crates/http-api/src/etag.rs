@@ -15,6 +15,7 @@ use kernel::{KeyOwner, KeyPurpose, TenantContext, Toolkit};
 use serde::Serialize;
 
 use crate::catalogue::ProblemCode;
+use crate::compress::plain_tag;
 use crate::problem::Problem;
 
 /// A strong entity tag.
@@ -130,7 +131,7 @@ impl IfNoneMatch {
             // Weak comparison: RFC 9110 section 13.1.2.
             Condition::Tags(tags) => tags
                 .iter()
-                .any(|given| given.strip_prefix("W/").unwrap_or(given) == tag),
+                .any(|given| plain_tag(given.strip_prefix("W/").unwrap_or(given)) == tag),
         }
     }
 
@@ -304,6 +305,19 @@ mod tests {
             refusal(older.require(&present)),
             Some(ProblemCode::PreconditionFailed)
         );
+    }
+
+    #[test]
+    fn the_tag_of_a_compressed_answer_stands_for_the_same_state() {
+        let cx = member(1, Permissions::NONE);
+        for present in [tag(&cx, 3, ""), tag(&cx, 3, "id,name")] {
+            for form in ["br", "gzip", "zstd"] {
+                let plain = present.to_string();
+                let sent = format!("{}.{form}\"", plain.trim_end_matches('"'));
+                assert!(if_match(&sent).require(&present).is_ok(), "{sent}");
+                assert!(if_none_match(&sent).holds(&present), "{sent}");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod alias;
 pub mod app;
 pub mod auth;
@@ -22,11 +23,14 @@ pub mod branches;
 pub mod catalogue;
 pub mod channels;
 pub mod clinics;
+pub mod compress;
 pub mod contacts;
 pub mod conversations;
+pub mod cors;
 pub mod docs_page;
 pub mod edge;
 pub mod etag;
+mod headers;
 pub mod health;
 pub mod id;
 pub mod me;
@@ -45,9 +49,11 @@ pub mod webhooks;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use address::TrustedProxies;
 pub use app::{Api, ApiHooks, ApiSettings, app};
 pub use body::Body;
 pub use catalogue::{ProblemCode, errors_markdown};
+pub use cors::Cors;
 pub use edge::RequestInfo;
 pub use etag::{EntityTag, IfMatch, IfNoneMatch};
 pub use id::Id;

@@ -111,16 +111,16 @@ impl Authenticator for OneClinic {
 
 /// An API of one clinic, without services.
 pub(crate) fn api(clinic: ClinicId, permissions: Permissions) -> Api {
+    api_with(clinic, permissions, ApiSettings::default())
+}
+
+/// The same, with other settings.
+pub(crate) fn api_with(clinic: ClinicId, permissions: Permissions, settings: ApiSettings) -> Api {
     let authenticator = Arc::new(OneClinic {
         clinic,
         permissions,
     });
-    Api::new(
-        tools(),
-        authenticator,
-        ApiHooks::default(),
-        ApiSettings::default(),
-    )
+    Api::new(tools(), authenticator, ApiHooks::default(), settings)
 }
 
 /// The body of an answer as JSON.

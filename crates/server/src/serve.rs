@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use anyhow::Context as _;
 use diesel_postgres::migrations;
-use http_api::{Api, ApiSettings};
+use http_api::{Api, ApiSettings, Cors, TrustedProxies};
 use kernel::{Origin, SystemContext, SystemPurpose};
 use otel_telemetry::Telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,10 +49,7 @@ fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
     };
     let foundation = Foundation::from_config(config, workers)?;
     let services = Services::new(&foundation);
-    let settings = ApiSettings {
-        proxy_hops: config.http.proxy_hops,
-        body_timeout: config.http.body_timeout,
-    };
+    let settings = api_settings(&config.http);
     let mut background = Background::new()?;
     background.block_on(check_database(config, &foundation))?;
     let stop = background.block_on(async { stop_signal() })?;
@@ -61,6 +58,22 @@ fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
     let served = listen(&config.http, workers, api, stop, print_address);
     background.stop();
     served
+}
+
+fn api_settings(http: &Http) -> ApiSettings {
+    ApiSettings {
+        proxies: TrustedProxies {
+            hops: http.proxy_hops,
+            networks: http.proxy_networks.clone(),
+            header: http.proxy_header,
+        },
+        body_timeout: http.body_timeout,
+        request_timeout: http.request_timeout,
+        cors: Cors {
+            origins: http.cors_origins.clone(),
+            max_age: http.cors_max_age,
+        },
+    }
 }
 
 /// Refuses a database whose role or shape is not right.

@@ -87,9 +87,32 @@ pub(crate) const KEYS: &[Key] = &[
         "How long requests in progress may take after the signal to stop.",
     ),
     key(
+        "http.request_timeout",
+        "60s",
+        "How long a request may take in all until the caller gets a 503. Longer than http.body_timeout and database.answer_timeout together.",
+    ),
+    key(
         "http.proxy_hops",
         "0",
-        "Trusted proxies before the server: so many entries from the right of X-Forwarded-For are believed.",
+        "Trusted proxies before the server: so many entries from the right of X-Forwarded-For are believed. With http.proxy_networks, at most so many; 0 sets no bound then.",
+    ),
+    unset(
+        "http.proxy_networks",
+        "Networks in which the trusted proxies stand, with spaces between. Where there are any, nobody else is believed, and the caller is the first from the right who stands in none.",
+    ),
+    key(
+        "http.proxy_header",
+        "x-forwarded-for",
+        "The header in which those proxies name the caller: x-forwarded-for or forwarded. The other one is not read, because they pass on what the caller wrote there.",
+    ),
+    unset(
+        "http.cors_origins",
+        "Origins whose pages may read answers, with spaces between, such as https://painel.example. None when unset.",
+    ),
+    key(
+        "http.cors_max_age",
+        "10m",
+        "How long a browser may remember what such a page may send.",
     ),
     secret(
         "database.url",

@@ -13,6 +13,8 @@ mod source;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http_api::address::{ForwardedHeader, Network};
+use http_api::cors::Origin;
 use kernel::Sensitive;
 use otel_telemetry::TelemetrySettings;
 
@@ -44,7 +46,12 @@ pub(crate) struct Http {
     pub(crate) body_timeout: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) shutdown_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     pub(crate) proxy_hops: usize,
+    pub(crate) proxy_networks: Vec<Network>,
+    pub(crate) proxy_header: ForwardedHeader,
+    pub(crate) cors_origins: Vec<Origin>,
+    pub(crate) cors_max_age: Duration,
 }
 
 /// How the database is reached.
@@ -97,7 +104,18 @@ impl Config {
                 body_timeout: read.duration("http.body_timeout"),
                 keep_alive: read.duration("http.keep_alive"),
                 shutdown_timeout: read.duration("http.shutdown_timeout"),
+                request_timeout: read.duration("http.request_timeout"),
                 proxy_hops: read.within("http.proxy_hops", 0, 8),
+                proxy_networks: read.list(
+                    "http.proxy_networks",
+                    "must be networks such as 10.0.0.0/8 or 2001:db8::/32, with spaces between",
+                ),
+                proxy_header: read.choice("http.proxy_header", "x-forwarded-for or forwarded"),
+                cors_origins: read.list(
+                    "http.cors_origins",
+                    "must be origins such as https://painel.example, with spaces between; http is for this machine alone",
+                ),
+                cors_max_age: read.duration("http.cors_max_age"),
             },
             database: Database {
                 url: read.secret("database.url"),

@@ -107,6 +107,19 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    /// Values with spaces or commas between; none where nothing is given.
+    pub(crate) fn list<T: FromStr>(&mut self, name: &str, rule: &'static str) -> Vec<T> {
+        let text = self.values.get(name).unwrap_or_default();
+        let parts = text
+            .split([' ', ',', '\n', '\t'])
+            .filter(|part| !part.is_empty());
+        let parsed: Option<Vec<T>> = parts.map(|part| part.parse().ok()).collect();
+        parsed.unwrap_or_else(|| {
+            self.fault(name, rule);
+            Vec::new()
+        })
+    }
+
     /// A value of a key that has a default.
     pub(crate) fn parsed<T: FromStr>(&mut self, name: &str, otherwise: T) -> T {
         let parsed = self.values.get(name).and_then(|value| value.parse().ok());
