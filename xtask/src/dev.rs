@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::{
     checkout::Checkout,
     client::signature,
+    interrupt,
     postgres::{Home, address, cluster::Kind, site::Site},
+    redis::Redis,
     seed::{self, Demo},
     server::{self, Addresses, Server},
     terminal,
@@ -54,8 +56,12 @@ impl Args {
         }
         // First what may fail soon, then the build.
         let database = Database::open(checkout)?;
+        let redis = redis(checkout)?;
         let program = server::build(checkout, server::Build::Debug)?;
-        let server = database.server(checkout, program)?;
+        let mut server = database.server(checkout, program)?;
+        if let Some(redis) = &redis {
+            server.set("ACOLHE_REDIS_URL", redis.url());
+        }
         terminal::step("Migrating the database", || server.migrate())?;
         let log = checkout.root().join(".acolhe/server.log");
         let mut serving = server.serve(self.port, Some(&log))?;
@@ -123,6 +129,18 @@ impl Database {
         )?;
         server.set("ACOLHE_TELEMETRY_LOG_FORMAT", "text");
         Ok(server)
+    }
+}
+
+/// `None`: there is none to be had, and the product works without as well.
+fn redis(checkout: &Checkout) -> anyhow::Result<Option<Redis>> {
+    match Redis::open(checkout) {
+        Ok(redis) => Ok(Some(redis)),
+        Err(error) if error.is::<interrupt::Interrupted>() => Err(error),
+        Err(error) => {
+            terminal::note(format!("Going on without Redis: {error:#}"));
+            Ok(None)
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod openapi;
 mod plans;
 mod postgres;
 mod process;
+mod redis;
 mod replay;
 mod schema;
 mod seed;
@@ -48,6 +49,7 @@ use crate::checkout::Checkout;
         ACOLHE_DATABASE_OWNER_URL   passwords already (else they get one)\n  \
         ACOLHE_POSTGRES           `bundle` (fetched once with npm into .acolhe/) or `system` (15 or\n  \
         \x20                         newer); without it and DATABASE_URL the first of them that there is\n  \
+        ACOLHE_REDIS_URL          `dev` uses this Redis: redis://user:password@host:port\n  \
         ACOLHE_REPLAY_DIR         a folder of webhook deliveries for `replay` and `ci`"
 )]
 struct Cli {
@@ -64,6 +66,7 @@ enum Command {
     Ci(ci::Args),
     Seed(seed::Args),
     Openapi(openapi::Args),
+    Redis(redis::Args),
     Replay(replay::Args),
     Crash(crash::Args),
     Fuzz(fuzz::Args),
@@ -82,6 +85,7 @@ impl Command {
             Self::Ci(args) => args.run(checkout),
             Self::Seed(args) => args.run(checkout),
             Self::Openapi(args) => args.run(checkout),
+            Self::Redis(args) => args.run(checkout),
             Self::Replay(args) => args.run(checkout),
             Self::Crash(args) => args.run(checkout),
             Self::Fuzz(args) => args.run(checkout),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test, against a real PostgreSQL.
+//! `cargo xtask test`: every test, against a real PostgreSQL and a real Redis.
 
 use std::process::{Command, ExitCode, ExitStatus};
 
@@ -11,7 +11,9 @@ use crate::{
         cluster::Kind,
         site::{Role, Site},
     },
-    process, terminal,
+    process,
+    redis::Redis,
+    terminal,
 };
 
 /// How the tests learn of their server: a superuser's address, and the passwords of the product's
@@ -21,8 +23,11 @@ const VARIABLES: [(Role, &str); 2] = [
     (Role::Owner, "ACOLHE_TEST_OWNER_PASSWORD"),
 ];
 const TEST_DATABASE_URL: &str = "ACOLHE_TEST_DATABASE_URL";
+/// A Redis that the tests share, and its program for those that need one of their own.
+const TEST_REDIS_URL: &str = "ACOLHE_TEST_REDIS_URL";
+const TEST_REDIS_SERVER: &str = "ACOLHE_TEST_REDIS_SERVER";
 
-/// Run the tests against a real PostgreSQL, which is brought up and taken down.
+/// Run the tests against a real PostgreSQL and Redis, which are brought up and taken down.
 ///
 /// Nothing is skipped for lack of something: it is fetched, or this fails and says how to get it.
 /// With DATABASE_URL set that server is used: its account must be a superuser. The tests create and
@@ -101,16 +106,24 @@ impl Args {
     }
 }
 
-/// The PostgreSQL that the tests run on, kept running while this lives.
+/// The PostgreSQL and the Redis that the tests run on, kept running while this lives.
 struct Ground {
     environment: Vec<(&'static str, String)>,
     _site: Site,
+    _redis: Redis,
 }
 
 impl Ground {
     fn open(checkout: &Checkout) -> anyhow::Result<Self> {
         let site = Site::open(checkout, Kind::Test)?;
-        let mut environment = vec![(TEST_DATABASE_URL, site.admin_address().to_string())];
+        let redis = Redis::private(checkout)?;
+        let mut environment = vec![
+            (TEST_DATABASE_URL, site.admin_address().to_string()),
+            (TEST_REDIS_URL, redis.url().to_owned()),
+        ];
+        if let Some(program) = redis.program() {
+            environment.push((TEST_REDIS_SERVER, program.display().to_string()));
+        }
         if site.is_given() {
             site.require_superuser("Tests look behind row-level security")?;
             // Its roles are made here: each test comes too late to give them a password.
@@ -122,6 +135,7 @@ impl Ground {
         Ok(Self {
             environment,
             _site: site,
+            _redis: redis,
         })
     }
 }

@@ -12,6 +12,7 @@ use job_workers::settings::QueueSettings;
 use job_workers::workers::JobPorts;
 use job_workers::{WorkerSettings, Workers};
 use kernel::job::Queue;
+use redis_cache::link::Connecting;
 use security::SystemClock;
 use tokio::runtime::Runtime;
 
@@ -24,6 +25,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The runtime and what runs on it.
 pub(crate) struct Background {
     runtime: Runtime,
+    redis: Option<Connecting>,
     sequencer: Option<Sequencer>,
     workers: Option<Workers>,
 }
@@ -39,6 +41,7 @@ impl Background {
             .context("no thread for background work")?;
         Ok(Self {
             runtime,
+            redis: None,
             sequencer: None,
             workers: None,
         })
@@ -49,12 +52,16 @@ impl Background {
         self.runtime.block_on(work)
     }
 
-    /// Starts the sequencer and the jobs, where this process runs them.
+    /// Connects to Redis, and starts the sequencer and the jobs where this process runs them.
     pub(crate) fn start(
         &mut self,
         config: &Config,
         foundation: &Foundation,
     ) -> Result<(), ConfigError> {
+        if let Some(redis) = &foundation.redis {
+            let _inside = self.runtime.enter();
+            self.redis = Some(redis.connect());
+        }
         if !config.jobs.enabled {
             return Ok(());
         }

@@ -19,6 +19,7 @@ use http_api::{Api, ApiHooks, ApiSettings};
 use job_workers::webhook::ProcessChange;
 use job_workers::{Handlers, WakeSignal};
 use kernel::{Clock, Gate, Keys, Random, Toolkit};
+use redis_cache::{RedisLink, RedisSettings};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{KeyRing, MasterKey, SystemClock, SystemRandom};
@@ -47,6 +48,8 @@ pub struct Foundation {
     pub hasher: Arc<dyn PasswordHasher>,
     /// Every store.
     pub database: Database,
+    /// What nodes share, where there is a Redis. Its circuit is open until something connects it.
+    pub redis: Option<RedisLink>,
     /// Wakes the workers of this process.
     pub jobs: WakeSignal,
 }
@@ -67,6 +70,7 @@ impl Foundation {
             tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
             hasher: Arc::new(hasher),
             database: database(config, workers)?,
+            redis: redis(config)?,
             jobs: WakeSignal::new(),
             clock,
             random,
@@ -169,6 +173,19 @@ fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
         ..PoolSettings::new(url.expose().clone())
     })
     .map_err(|error| ConfigError::refused("database.url", &error))
+}
+
+fn redis(config: &Config) -> Result<Option<RedisLink>, ConfigError> {
+    let Some(url) = &config.redis.url else {
+        return Ok(None);
+    };
+    let link = RedisLink::new(RedisSettings {
+        connect_timeout: config.redis.connect_timeout,
+        answer_timeout: config.redis.answer_timeout,
+        ..RedisSettings::new(url.expose().clone())
+    });
+    link.map(Some)
+        .map_err(|error| ConfigError::refused("redis.url", &error))
 }
 
 /// What is done for each kind of job.

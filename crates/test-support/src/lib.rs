@@ -14,6 +14,7 @@ pub mod clock;
 pub mod crowd;
 pub mod database;
 pub mod random;
+pub mod redis;
 pub mod tools;
 pub mod webhooks;
 
@@ -22,5 +23,6 @@ pub use clock::FixedClock;
 pub use crowd::Crowd;
 pub use database::TestDatabase;
 pub use random::SeededRandom;
+pub use redis::TestRedis;
 pub use tools::{keys, toolkit};
 pub use webhooks::WebhookBench;

@@ -157,6 +157,20 @@ pub(crate) const KEYS: &[Key] = &[
         "From which duration on a query is logged as slow.",
     ),
     secret(
+        "redis.url",
+        "redis://… or, with TLS, rediss://… of a Redis 6 or newer with maxmemory and maxmemory-policy allkeys-lru. Nodes share through it what they have cached. Without one, or while it is down, each keeps to itself; nothing fails.",
+    ),
+    key(
+        "redis.connect_timeout",
+        "1s",
+        "How long a connection to Redis may take to be made. No request waits for it.",
+    ),
+    key(
+        "redis.answer_timeout",
+        "100ms",
+        "How long an answer of Redis may take. After five that take longer than this, or five in a row that take half of it, it is done without until it answers again.",
+    ),
+    secret(
         "keys.master",
         "Master keys, newest and older, as `version:base64` separated by spaces, commas or lines. The highest version seals. `acolhe-server keys generate` makes one, `acolhe-server keys rotate --help` tells how to replace them.",
     ),

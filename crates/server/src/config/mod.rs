@@ -29,6 +29,7 @@ use parse::Reader;
 pub(crate) struct Config {
     pub(crate) http: Http,
     pub(crate) database: Database,
+    pub(crate) redis: Redis,
     pub(crate) keys: Keys,
     pub(crate) auth: Auth,
     pub(crate) telemetry: TelemetrySettings,
@@ -66,6 +67,14 @@ pub(crate) struct Database {
     pub(crate) answer_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) slow_query: Duration,
+}
+
+/// How Redis is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Redis {
+    pub(crate) url: Option<Sensitive<String>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
 }
 
 /// Master keys.
@@ -127,6 +136,11 @@ impl Config {
                 answer_timeout: read.duration("database.answer_timeout"),
                 idle_timeout: read.duration("database.idle_timeout"),
                 slow_query: read.duration("database.slow_query"),
+            },
+            redis: Redis {
+                url: read.secret("redis.url"),
+                connect_timeout: read.duration("redis.connect_timeout"),
+                answer_timeout: read.duration("redis.answer_timeout"),
             },
             keys: Keys {
                 master: read.secret("keys.master"),

@@ -102,6 +102,7 @@ impl Stage {
             ),
             hasher: Arc::new(Argon2Hasher::new(Cost::TRIFLING, bounds, random).unwrap()),
             database: database.unwrap_or_else(|| base.database()),
+            redis: None,
             jobs: WakeSignal::new(),
         };
         let (services, call) = serve(&foundation).await;
