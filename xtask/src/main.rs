@@ -15,6 +15,7 @@ mod client;
 mod crash;
 mod db;
 mod deadline;
+mod deploy;
 mod dev;
 mod environment;
 mod fuzz;
@@ -71,6 +72,7 @@ enum Command {
     Crash(crash::Args),
     Fuzz(fuzz::Args),
     Plans(plans::Args),
+    Deploy(deploy::Args),
     #[command(hide = true)]
     Deadline(deadline::Args),
 }
@@ -90,6 +92,7 @@ impl Command {
             Self::Crash(args) => args.run(checkout),
             Self::Fuzz(args) => args.run(checkout),
             Self::Plans(args) => args.run(checkout),
+            Self::Deploy(args) => args.run(checkout),
             Self::Deadline(args) => args.run(),
         }
     }

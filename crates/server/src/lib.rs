@@ -12,7 +12,9 @@ mod config;
 mod health;
 mod keys;
 mod output;
+mod probe;
 mod serve;
+mod telemetry_lists;
 pub mod wiring;
 
 use std::fmt::Write as _;
@@ -23,6 +25,7 @@ use clap::{Parser, Subcommand};
 use diesel_postgres::migrations;
 
 use config::{Config, ConfigError, KEYS, Sources};
+use probe::Question;
 
 /// The back office of clinic networks, as one API.
 #[derive(Parser)]
@@ -49,12 +52,31 @@ enum Command {
     /// Uses database.owner_url. Run it before the new version serves; it may be run again.
     Migrate,
     /// Print every key of the configuration with its default and meaning.
-    Config,
+    Config {
+        /// As a table in Markdown.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Ask the server that runs with this configuration whether it can work; fails when not.
+    ///
+    /// For orchestrators: an image needs no other program for its health check.
+    Health {
+        /// Ask only whether the process answers.
+        #[arg(long)]
+        live: bool,
+    },
     /// Print the OpenAPI document.
     Openapi,
     /// Print the catalogue of errors as Markdown.
     #[command(hide = true)]
     Errors,
+    /// Print what telemetry may carry.
+    #[command(hide = true)]
+    Telemetry {
+        /// Which list of it.
+        #[arg(value_enum)]
+        list: telemetry_lists::List,
+    },
     /// Create clinics, members and shared webhook endpoints.
     Admin(admin::Admin),
     /// Make keys, and replace them.
@@ -79,9 +101,19 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }) {
         Command::Serve { print_address } => serve::serve(&read_config(cli.config)?, print_address),
         Command::Migrate => migrate(&read_config(cli.config)?),
-        Command::Config => output::print(&describe_config()),
+        Command::Config { markdown: true } => output::print(&config_table()),
+        Command::Config { markdown: false } => output::print(&describe_config()),
+        Command::Health { live } => {
+            let question = if live {
+                Question::Live
+            } else {
+                Question::Ready
+            };
+            probe::ask(&read_config(cli.config)?.http, question)
+        }
         Command::Openapi => output::print(&http_api::openapi_document()),
         Command::Errors => output::print(&http_api::errors_markdown()),
+        Command::Telemetry { list } => output::print(&list.text()),
         Command::Admin(admin) => admin::run(admin, &read_config(cli.config)?),
         Command::Keys(keys) => keys::run(&keys, || read_config(cli.config)),
     }
@@ -111,6 +143,30 @@ fn describe_config() -> String {
         };
         let (name, variable, meaning) = (key.name, key.variable(), key.meaning);
         let _infallible = write!(text, "\n{name}  ({default}; {variable})\n    {meaning}\n");
+    }
+    text
+}
+
+/// The same for a document: one table a section.
+fn config_table() -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in KEYS {
+        let (name, variable) = (key.name, key.variable());
+        let of = name.split('.').next().unwrap_or_default();
+        if of != section {
+            section = of;
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let head = "| key | default | what it decides |\n|---|---|---|";
+            let _infallible = writeln!(text, "{gap}**{section}**\n\n{head}");
+        }
+        let default = match key.default {
+            Some(default) => format!("`{default}`"),
+            None if key.secret => "secret".to_owned(),
+            None => "unset".to_owned(),
+        };
+        let meaning = key.meaning.replace('|', "\\|");
+        let _infallible = writeln!(text, "| `{name}`<br>`{variable}` | {default} | {meaning} |");
     }
     text
 }

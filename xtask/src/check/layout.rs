@@ -20,9 +20,6 @@ const TOP_LEVEL: &[&str] = &[
     "xtask",
 ];
 
-/// Allowed, and not there before they have content.
-const LATER: &[&str] = &["deploy"];
-
 pub(super) fn check(checkout: &Checkout) -> anyhow::Result<String> {
     verdict(
         &faults(&checkout.files()?),
@@ -43,7 +40,7 @@ fn faults(files: &[PathBuf]) -> Vec<String> {
         .map(|name| format!("{name} does not belong at the top level"));
     let missing = TOP_LEVEL
         .iter()
-        .filter(|name| !found.contains(**name) && !LATER.contains(name))
+        .filter(|name| !found.contains(**name))
         .map(|name| format!("{name} is missing"));
     strange.chain(missing).collect()
 }

@@ -23,7 +23,7 @@ use std::{
 
 use anyhow::bail;
 
-use crate::{checkout::Checkout, interrupt, openapi, terminal};
+use crate::{checkout::Checkout, deploy, interrupt, openapi, terminal};
 
 /// One thing that is checked.
 struct Step {
@@ -65,13 +65,18 @@ const STEPS: &[Step] = &[
         run: licences::check,
     },
     Step {
+        name: "deploy",
+        about: "the files under deploy/ fit the code and pass the tools that are here",
+        run: deploy::check,
+    },
+    Step {
         name: "migrations",
         about: "migrations up, down, up, no index under a lock; schema.rs is what they make",
         run: migrations::check,
     },
     Step {
         name: "openapi",
-        about: "the OpenAPI document and the catalogue of errors are what the code says",
+        about: "the OpenAPI document, errors, configuration, fields are what the code says",
         run: openapi::check,
     },
     Step {

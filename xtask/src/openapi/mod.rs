@@ -1,23 +1,16 @@
-//! `cargo xtask openapi`: the documents that are generated from the code.
+//! `cargo xtask openapi`: what is generated from the code, and what others think of it.
 
+mod generated;
 mod lint;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use generated::DOCUMENT;
 
-use crate::{checkout::Checkout, interrupt, process, server, terminal};
+use crate::{checkout::Checkout, server, terminal};
 
-const DOCUMENT: &str = "openapi/acolhe.json";
-
-/// What is generated, and the server's command that prints it.
-const GENERATED: &[(&str, &str)] = &[(DOCUMENT, "openapi"), ("docs/errors.md", "errors")];
-
-/// Write the OpenAPI document and the catalogue of errors from the code.
+/// Write all that is generated from the code: the OpenAPI document, the catalogue of errors, the
+/// table of the configuration, the fields that telemetry may carry.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail when a file differs from what the code says.
@@ -40,15 +33,12 @@ impl Args {
             terminal::note(format!("Up to date: {}.", check(checkout)?));
         } else {
             let program = server::build(checkout, server::Build::Debug)?;
-            for (file, command) in GENERATED {
-                let text = print(&program, command)?;
-                let path = checkout.root().join(file);
-                if let Some(folder) = path.parent() {
-                    fs::create_dir_all(folder)?;
-                }
-                fs::write(&path, text).with_context(|| format!("cannot write {file}"))?;
-                terminal::note(format!("Wrote {file}."));
-            }
+            let written = generated::write(checkout, &program)?;
+            terminal::note(if written.is_empty() {
+                "All was up to date.".to_owned()
+            } else {
+                format!("Wrote {}.", written.join(", "))
+            });
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -56,25 +46,5 @@ impl Args {
 
 /// Names the files; fails when a committed one is not what the code says.
 pub(crate) fn check(checkout: &Checkout) -> anyhow::Result<String> {
-    let program = server::build(checkout, server::Build::Debug)?;
-    let mut stale = Vec::new();
-    for (file, command) in GENERATED {
-        interrupt::check()?;
-        let written = fs::read_to_string(checkout.root().join(file)).unwrap_or_default();
-        if written != print(&program, command)? {
-            stale.push(*file);
-        }
-    }
-    if !stale.is_empty() {
-        bail!(
-            "not what the code says: {}. Write anew: cargo xtask openapi",
-            stale.join(" and ")
-        );
-    }
-    let files: Vec<_> = GENERATED.iter().map(|(file, _)| *file).collect();
-    Ok(files.join(", "))
-}
-
-fn print(program: &Path, command: &str) -> anyhow::Result<String> {
-    process::quiet(Command::new(program).arg(command))
+    generated::check(checkout, &server::build(checkout, server::Build::Debug)?)
 }
