@@ -3,19 +3,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kernel::email::Email;
 use kernel::{
-    ClinicId, Grant, KeyOwner, KeyPurpose, Origin, Scope, Sensitive, SessionId, StoreError,
-    SystemContext, SystemPurpose, Toolkit, UserId,
+    ClinicId, Grant, KeyOwner, KeyPurpose, Origin, Scope, Sensitive, StoreError, SystemContext,
+    SystemPurpose, Toolkit, UserId,
 };
 
 use crate::error::{InvalidToken, LogInError, MeError};
 use crate::ports::{
     CredentialStore, MembershipStore, PasswordHasher, SecurityEvent, SecurityEventKind,
-    TokenIssuer, TokenVerifier,
+    TokenVerifier,
 };
+use crate::sessions::{Sessions, Tokens};
 use crate::user::{ClinicOfUser, Identity, User, UserStatus};
 
 /// Decides who comes in.
@@ -24,7 +24,7 @@ pub struct Access {
     credentials: Arc<dyn CredentialStore>,
     memberships: Arc<dyn MembershipStore>,
     hasher: Arc<dyn PasswordHasher>,
-    issuer: Arc<dyn TokenIssuer>,
+    sessions: Sessions,
     verifier: Arc<dyn TokenVerifier>,
     tools: Toolkit,
 }
@@ -32,10 +32,8 @@ pub struct Access {
 /// A login that succeeded.
 #[derive(Debug, Clone)]
 pub struct LoggedIn {
-    /// What to send with each request.
-    pub access_token: Sensitive<String>,
-    /// How long it is valid.
-    pub expires_in: Duration,
+    /// The tokens of the session that begins.
+    pub tokens: Tokens,
     /// Who logged in.
     pub user: User,
     /// Where they may act.
@@ -57,7 +55,7 @@ impl Access {
         credentials: Arc<dyn CredentialStore>,
         memberships: Arc<dyn MembershipStore>,
         hasher: Arc<dyn PasswordHasher>,
-        issuer: Arc<dyn TokenIssuer>,
+        sessions: Sessions,
         verifier: Arc<dyn TokenVerifier>,
         tools: Toolkit,
     ) -> Self {
@@ -65,7 +63,7 @@ impl Access {
             credentials,
             memberships,
             hasher,
-            issuer,
+            sessions,
             verifier,
             tools,
         }
@@ -87,36 +85,37 @@ impl Access {
             Some(found) => (Some(found.user), found.password_hash),
             None => (None, None),
         };
-        let proven = self.hasher.verify(password, hash).await?;
+        let proven = self.hasher.verify(password, hash.clone()).await?;
         let subject = self.tools.keys().mac(
             KeyOwner::Platform,
             KeyPurpose::SecurityLog,
             email.as_str().as_bytes(),
         );
-        let Some(user) = user
-            .clone()
-            .filter(|user| proven && user.status == UserStatus::Active)
-        else {
-            let mut event = self.security_event(SecurityEventKind::LoginRejected);
-            event.user = user.map(|user| user.id);
-            event.subject_hash = Some(subject);
-            // The refusal stands even where its trace cannot be written; the store reports that.
-            let _reported_by_the_store = self.credentials.record_security_event(&sys, event).await;
-            return Err(LogInError::Rejected);
+        let mut event = SecurityEvent::now(&self.tools, SecurityEventKind::LoginRejected);
+        event.user = user.as_ref().map(|user| user.id);
+        event.subject_hash = Some(subject);
+        let active = user.filter(|user| proven && user.status == UserStatus::Active);
+        let (Some(user), Some(proof)) = (active, hash) else {
+            return Err(self.rejected(&sys, event).await);
         };
         let clinics = self.credentials.list_clinics(&sys, user.id).await?;
-        let issued = self.issuer.issue(user.id, self.tools.id::<SessionId>())?;
-        let mut event = self.security_event(SecurityEventKind::LoginSucceeded);
-        event.user = Some(user.id);
-        event.subject_hash = Some(subject);
+        let Some(tokens) = self.sessions.open(&sys, user.id, &proof).await? else {
+            return Err(self.rejected(&sys, event).await);
+        };
+        event.kind = SecurityEventKind::LoginSucceeded;
         // Nobody comes in without a trace.
         self.credentials.record_security_event(&sys, event).await?;
         Ok(LoggedIn {
-            access_token: issued.token,
-            expires_in: issued.expires_in,
+            tokens,
             user,
             clinics,
         })
+    }
+
+    /// The refusal stands even where its trace cannot be written; the store reports that.
+    async fn rejected(&self, sys: &SystemContext, event: SecurityEvent) -> LogInError {
+        let _reported_by_the_store = self.credentials.record_security_event(sys, event).await;
+        LogInError::Rejected
     }
 
     /// Who a token speaks for.
@@ -139,7 +138,7 @@ impl Access {
             .find_standing(&sys, clinic, identity.user)
             .await?;
         let Some(membership) = standing.and_then(crate::user::Standing::in_force) else {
-            let mut event = self.security_event(SecurityEventKind::ClinicRefused);
+            let mut event = SecurityEvent::now(&self.tools, SecurityEventKind::ClinicRefused);
             event.user = Some(identity.user);
             event.clinic = Some(clinic);
             let _reported_by_the_store = self.credentials.record_security_event(&sys, event).await;
@@ -178,17 +177,6 @@ impl Access {
     ) -> Result<Option<User>, StoreError> {
         let user = self.credentials.find_user(sys, user).await?;
         Ok(user.filter(|user| user.status == UserStatus::Active))
-    }
-
-    fn security_event(&self, kind: SecurityEventKind) -> SecurityEvent {
-        SecurityEvent {
-            id: self.tools.id::<kernel::AuditId>().into(),
-            at: self.tools.now(),
-            kind,
-            user: None,
-            clinic: None,
-            subject_hash: None,
-        }
     }
 }
 

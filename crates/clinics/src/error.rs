@@ -5,6 +5,8 @@ use std::error::Error;
 use kernel::cursor::InvalidCursor;
 use kernel::{Denied, StoreError};
 
+use crate::sessions::OpenError;
+
 /// A password could not be hashed or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
@@ -52,10 +54,27 @@ impl From<HashError> for LogInError {
     }
 }
 
-impl From<TokenFault> for LogInError {
-    fn from(error: TokenFault) -> Self {
-        Self::Failed(Box::new(error))
+impl From<OpenError> for LogInError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => Self::Store(error),
+            OpenError::Token(error) => Self::Failed(Box::new(error)),
+        }
     }
+}
+
+/// Why a session was not refreshed.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The token is not one of ours, was replaced, or its session is over: one answer for all.
+    #[error("the refresh token is not valid")]
+    Rejected,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A token could not be made: a defect of ours.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
 }
 
 /// Why a user could not be shown themselves.

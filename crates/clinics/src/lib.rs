@@ -4,6 +4,7 @@
 //! - [`Access`] turns an e-mail and a password into a token, a token into an [`Identity`], and an
 //!   identity and a clinic into a [`kernel::Grant`]. Whatever fails there is answered alike and
 //!   noted in the platform's security log.
+//! - [`Sessions`] are what a login begins: rotating refresh tokens, and the ends of sessions.
 //! - [`Clinics`] and [`Branches`] are what a clinic does with its own settings and branches.
 //! - [`Administration`] is the operator's: a clinic and its first owner are never created by a
 //!   clinic's user.
@@ -23,6 +24,8 @@ pub mod password;
 pub mod ports;
 pub mod role;
 pub mod service;
+pub mod session;
+pub mod sessions;
 pub mod user;
 pub mod values;
 
@@ -34,15 +37,17 @@ pub use branch::{
 pub use clinic::{Clinic, ClinicPatch, ClinicStatus, QuietHours, Settings};
 pub use error::{
     AdministrationError, CreateBranchError, HashError, InvalidToken, LogInError, MeError,
-    ReadError, TokenFault, UpdateBranchError, UpdateClinicError,
+    ReadError, RefreshError, TokenFault, UpdateBranchError, UpdateClinicError,
 };
 pub use password::{InvalidPassword, NewPassword};
 pub use ports::{
     BranchQuery, BranchStore, ClinicAdministration, ClinicStore, CredentialStore, MembershipStore,
-    PasswordHasher, TokenIssuer, TokenVerifier,
+    PasswordHasher, SessionStore, TokenIssuer, TokenVerifier,
 };
 pub use role::Role;
 pub use service::{Branches, Clinics};
+pub use session::{EndReason, RefreshToken, Session, SessionPolicy};
+pub use sessions::{Sessions, Tokens};
 pub use user::{
     ClinicOfUser, Credentials, Identity, Membership, MembershipStatus, PasswordHash, Standing,
     User, UserStatus,

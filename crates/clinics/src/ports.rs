@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use kernel::email::Email;
 use kernel::text::PersonName;
 use kernel::{
-    AuditEntry, BranchId, ClinicId, Event, Sensitive, SessionId, StoreError, SystemContext,
-    TenantContext, UserId,
+    AuditEntry, AuditId, BranchId, ClinicId, Event, Sensitive, SessionId, StoreError,
+    SystemContext, TenantContext, Toolkit, UserId,
 };
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use crate::branch::Branch;
 use crate::clinic::Clinic;
 use crate::error::{HashError, InvalidToken, TokenFault};
 use crate::role::Role;
+use crate::session::{EndReason, NewSession, Rotated, Rotation, Session};
 use crate::user::{ClinicOfUser, Credentials, Identity, PasswordHash, Standing, User};
 
 /// Something that happened where no clinic is known, for the platform's security log. Address,
@@ -42,6 +43,20 @@ pub struct SecurityEvent {
     pub subject_hash: Option<[u8; 32]>,
 }
 
+impl SecurityEvent {
+    /// One of this instant, about nobody yet.
+    pub fn now(tools: &Toolkit, kind: SecurityEventKind) -> Self {
+        Self {
+            id: tools.id::<AuditId>().into(),
+            at: tools.now(),
+            kind,
+            user: None,
+            clinic: None,
+            subject_hash: None,
+        }
+    }
+}
+
 /// What the security log may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SecurityEventKind {
@@ -51,6 +66,10 @@ pub enum SecurityEventKind {
     LoginRejected,
     /// A user named a clinic that is not theirs to act in, or does not exist.
     ClinicRefused,
+    /// A refresh token of a session's past came back, and the session was ended.
+    RefreshReused,
+    /// Somebody ended all their sessions.
+    LoggedOutEverywhere,
 }
 
 impl SecurityEventKind {
@@ -60,6 +79,8 @@ impl SecurityEventKind {
             Self::LoginSucceeded => "login.succeeded",
             Self::LoginRejected => "login.rejected",
             Self::ClinicRefused => "clinic.refused",
+            Self::RefreshReused => "refresh.reused",
+            Self::LoggedOutEverywhere => "logout.everywhere",
         }
     }
 }
@@ -94,6 +115,52 @@ pub trait CredentialStore: Send + Sync {
         sys: &SystemContext,
         event: SecurityEvent,
     ) -> Result<(), StoreError>;
+}
+
+/// Where sessions are kept. Tenantless: a user is no clinic's.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    /// Begins a session of an active user whose password's hash is still `proof`; `false`, and
+    /// nothing, otherwise. Address and user agent are the context's.
+    async fn open(
+        &self,
+        sys: &SystemContext,
+        session: &NewSession,
+        proof: &PasswordHash,
+    ) -> Result<bool, StoreError>;
+
+    /// Replaces a token by its successor, or says why not: one statement, so that of two that
+    /// present the same token one replaces it and the other repeats.
+    async fn rotate(&self, sys: &SystemContext, rotation: &Rotation)
+    -> Result<Rotated, StoreError>;
+
+    /// The user's sessions in force, the latest used first.
+    async fn list(
+        &self,
+        sys: &SystemContext,
+        user: UserId,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<Session>, StoreError>;
+
+    /// Ends one session of the user; `false` when there is none in force.
+    async fn end(
+        &self,
+        sys: &SystemContext,
+        user: UserId,
+        session: SessionId,
+        reason: EndReason,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends every session of the user but `except`, and says which.
+    async fn revoke(
+        &self,
+        sys: &SystemContext,
+        user: UserId,
+        except: Option<SessionId>,
+        reason: EndReason,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<SessionId>, StoreError>;
 }
 
 /// Memberships, asked once a request before its tenant context exists. Tenantless, but read

@@ -376,6 +376,31 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.sessions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        /// secret
+        token_hash -> Bytea,
+        /// secret
+        previous_hash -> Nullable<Bytea>,
+        /// secret
+        successor_nonce -> Nullable<Bytea>,
+        rotated_at -> Nullable<Timestamptz>,
+        /// personal
+        user_agent -> Nullable<Text>,
+        /// personal
+        address -> Nullable<Text>,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+        idle_until -> Timestamptz,
+        expires_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+        end_reason -> Nullable<Text>,
+        ended_xid -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
     app.users (id) {
         id -> Uuid,
         /// personal
@@ -452,6 +477,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     outbox,
     security_log,
     sequencer_heartbeat,
+    sessions,
     users,
     webhook_endpoint_secrets,
     webhook_endpoints,

@@ -7,11 +7,12 @@ use chrono::TimeDelta;
 use clinics::{
     Access, Address, Administration, AdministrationError, BranchPatch, Branches, ClinicPatch,
     Clinics, CreateBranchError, Identity, Locale, LogInError, MeError, Name, NewBranch, NewClinic,
-    NewMember, NewPassword, Role, TimeZone, UpdateBranchError, UpdateClinicError,
+    NewMember, NewPassword, Role, SessionPolicy, Sessions, TimeZone, UpdateBranchError,
+    UpdateClinicError,
 };
 use diesel_postgres::Database;
 use diesel_postgres::audit::PgAuditTrail;
-use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
+use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin, PgSessions};
 use kernel::email::Email;
 use kernel::text::PersonName;
 use kernel::{
@@ -62,12 +63,19 @@ async fn setting_on(base: TestDatabase) -> Setting {
     let login = Arc::new(PgLogin::new(db.clone()));
     let gate = Gate::new(Arc::new(PgAuditTrail::new(db.clone())), tools.clone());
     let own = Arc::new(PgClinics::new(db.clone()));
+    let sessions = Sessions::new(
+        Arc::new(PgSessions::new(db.clone())),
+        login.clone(),
+        tokens.clone(),
+        SessionPolicy::default(),
+        tools.clone(),
+    );
     Setting {
         access: Access::new(
             login.clone(),
             login,
             hasher.clone(),
-            tokens.clone(),
+            sessions,
             tokens,
             tools.clone(),
         ),
@@ -141,7 +149,9 @@ impl Setting {
 
     async fn identity(&self, email: &str) -> Identity {
         let login = self.log_in(email, PASSWORD).await.unwrap();
-        self.access.verify(login.access_token.expose()).unwrap()
+        self.access
+            .verify(login.tokens.access_token.expose())
+            .unwrap()
     }
 
     /// One text of one row, behind row security.
@@ -174,11 +184,11 @@ async fn a_member_logs_in_and_sees_their_clinics_by_name() {
 
     let login = s.log_in(" Ana@Example.com ", PASSWORD).await.unwrap();
     assert_eq!(login.user.id, ana);
-    assert_eq!(login.expires_in.as_secs(), 900);
+    assert_eq!(login.tokens.expires_in.as_secs(), 900);
     let clinics: Vec<_> = login.clinics.iter().map(|c| (c.id, c.role)).collect();
     assert_eq!(clinics, [(south, Role::Finance), (north, Role::Owner)]);
 
-    let identity = s.access.verify(login.access_token.expose()).unwrap();
+    let identity = s.access.verify(login.tokens.access_token.expose()).unwrap();
     let me = s.access.me(origin(), identity).await.unwrap();
     assert_eq!((me.user, me.clinics), (login.user, login.clinics));
     let grant = s.access.grant(origin(), identity, south).await.unwrap();

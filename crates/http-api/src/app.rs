@@ -18,6 +18,7 @@ use crate::edge::Edge;
 use crate::health::{HealthCheck, HealthChecks};
 use crate::payload::{BODY_TIMEOUT, BodyTimeout, JSON_LIMIT, RAW_LIMIT};
 use crate::problem::Problem;
+use crate::refresh_cookie::RefreshCookie;
 use crate::tenant::Authenticator;
 use crate::{docs_page, openapi, routes};
 
@@ -50,6 +51,8 @@ pub struct ApiSettings {
     pub request_timeout: Duration,
     /// Which pages of other origins may read answers.
     pub cors: Cors,
+    /// Whether the cookie of a browser's session is `Secure`. False is for developers alone.
+    pub secure_cookies: bool,
 }
 
 /// How long a request may take where nothing else is configured.
@@ -62,6 +65,7 @@ impl Default for ApiSettings {
             body_timeout: BODY_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
             cors: Cors::default(),
+            secure_cookies: true,
         }
     }
 }
@@ -144,6 +148,7 @@ pub fn app(
         .app_data(web::Data::new(api.shared.tools.clone()))
         .app_data(web::Data::new(api.checks.clone()))
         .app_data(BodyTimeout(api.shared.settings.body_timeout))
+        .app_data(RefreshCookie::new(api.shared.settings.secure_cookies))
         .configure(|config| {
             for install in &api.services {
                 install(config);

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, post, web};
-use clinics::{Access, LogInError, LoggedIn};
+use clinics::{Access, LogInError};
 use kernel::Sensitive;
 use kernel::email::Email;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use validator::Validate;
 use crate::catalogue::ProblemCode;
 use crate::me::{ClinicOfUserAnswer, UserAnswer};
 use crate::problem::{Problem, ProblemDocument};
+use crate::refresh_cookie::Carried;
+use crate::sessions::{Delivery, TokensAnswer, with_tokens};
 use crate::{Body, RequestInfo};
 
 /// Adds the handlers of this file.
@@ -33,6 +35,11 @@ struct LogInRequest {
     #[schema(example = "correct horse battery staple", format = "password")]
     #[validate(length(min = 1, max = 256))]
     password: String,
+    /// Where the refresh token goes: `cookie`, which no script can read, or `body`, for callers that
+    /// are no browser.
+    #[serde(default)]
+    #[schema(example = "cookie", default = "cookie")]
+    refresh_token: Delivery,
 }
 
 /// A login.
@@ -40,36 +47,24 @@ struct LogInRequest {
 #[serde(rename_all = "camelCase")]
 #[schema(as = LoggedIn)]
 struct LoggedInAnswer {
-    /// Send it as `Authorization: Bearer …`. Opaque: what it looks like may change.
-    access_token: String,
-    /// Always `Bearer`.
-    #[schema(example = "Bearer")]
-    token_type: &'static str,
-    /// Seconds until the token ends.
-    #[schema(example = 900)]
-    expires_in: u64,
+    /// Its tokens.
+    #[serde(flatten)]
+    tokens: TokensAnswer,
     /// Who logged in.
     user: UserAnswer,
     /// Where they may act, by name: one of these goes into `X-Clinic-Id`.
     clinics: Vec<ClinicOfUserAnswer>,
 }
 
-impl From<LoggedIn> for LoggedInAnswer {
-    fn from(login: LoggedIn) -> Self {
-        Self {
-            access_token: login.access_token.into_inner(),
-            token_type: "Bearer",
-            expires_in: login.expires_in.as_secs(),
-            user: (&login.user).into(),
-            clinics: login.clinics.iter().map(Into::into).collect(),
-        }
-    }
-}
-
 /// Log in
 ///
-/// Exchanges an e-mail and a password for an access token of fifteen minutes. An unknown user, a
-/// wrong password and a disabled user are answered alike.
+/// Exchanges an e-mail and a password for an access token of fifteen minutes, and a refresh token
+/// that gets the next one (`POST /api/v1/auth/refresh`). An unknown user, a wrong password and a
+/// disabled user are answered alike.
+///
+/// The refresh token goes into a cookie that no script can read (`HttpOnly`, `Secure`,
+/// `SameSite=Strict`) and that browsers send to `/api/v1/auth` and its alias `/api/auth` alone. A
+/// caller that is no browser asks for it in the answer, with `"refreshToken": "body"`.
 #[utoipa::path(
     operation_id = "user_log_in",
     tag = "access",
@@ -78,9 +73,12 @@ impl From<LoggedIn> for LoggedInAnswer {
     })),
     extensions(("x-permission" = json!("public"))),
     responses(
-        (status = 200, description = "The login.", body = LoggedInAnswer, example = json!({
+        (status = 200, description = "The login.", body = LoggedInAnswer,
+            headers(("Set-Cookie" = String, description = "The refresh token, unless it was asked \
+            for in the body: once for each path.")),
+            example = json!({
             "accessToken": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSJ9.e30.c2ln",
-            "tokenType": "Bearer", "expiresIn": 900,
+            "tokenType": "Bearer", "expiresIn": 900, "refreshExpiresIn": 1_209_600,
             "user": {"id": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e", "name": "Ana Lima",
                 "email": "ana@example.com"},
             "clinics": [{"id": "01936f5e-8e2a-7c3b-9d4e-000000000001", "name": "Clínica Ipê",
@@ -93,19 +91,33 @@ impl From<LoggedIn> for LoggedInAnswer {
 #[post("/auth/login")]
 async fn log_in(
     request: RequestInfo,
+    carried: Carried,
     body: Body<LogInRequest>,
     access: web::Data<Access>,
 ) -> Result<HttpResponse, Problem> {
-    let LogInRequest { email, password } = body.read()?;
+    let LogInRequest {
+        email,
+        password,
+        refresh_token,
+    } = body.read()?;
     let email = Email::parse(&email)
         .map_err(|rule| Problem::invalid_field("email", "email", rule.to_string()))?;
     let login = access
         .log_in(request.origin, &email, Sensitive::new(password))
         .await?;
-    // A token is nobody's to keep but the caller's (RFC 6749 section 5.1).
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(LoggedInAnswer::from(login)))
+    let user = (&login.user).into();
+    let clinics = login.clinics.iter().map(Into::into).collect();
+    let answer = |tokens| LoggedInAnswer {
+        tokens,
+        user,
+        clinics,
+    };
+    Ok(with_tokens(
+        login.tokens,
+        refresh_token,
+        carried.cookie,
+        answer,
+    ))
 }
 
 impl From<LogInError> for Problem {

@@ -59,6 +59,8 @@ problem_codes! {
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Not authenticated";
     /// E-mail and password do not match an active user.
     InvalidCredentials = "invalid-credentials", UNAUTHORIZED, "Invalid credentials";
+    /// The refresh token is missing, not ours, used before, or its session is over: log in again.
+    RefreshRejected = "refresh-rejected", UNAUTHORIZED, "Refresh rejected";
     /// The signature is missing, or is not that of the raw body with the endpoint's secret.
     InvalidSignature = "invalid-signature", UNAUTHORIZED, "Invalid signature";
     /// The token of the handshake is not the endpoint's.

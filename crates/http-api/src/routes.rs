@@ -3,12 +3,15 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{auth, branches, channels, clinics, contacts, conversations, health, me, webhooks};
+use crate::{
+    auth, branches, channels, clinics, contacts, conversations, health, me, sessions, webhooks,
+};
 
 /// Adds every route of the API.
 pub fn routes(config: &mut ServiceConfig<'_>) {
     config
         .configure(auth::routes)
+        .configure(sessions::routes)
         .configure(me::routes)
         .configure(clinics::routes)
         .configure(branches::routes)

@@ -54,6 +54,8 @@ pub enum KeyPurpose {
     EntityTag,
     /// Hashes of tried e-mails in the platform's security log.
     SecurityLog,
+    /// Refresh tokens: their seals, their hashes at rest, and what follows from one.
+    RefreshToken,
 }
 
 impl KeyPurpose {
@@ -67,6 +69,7 @@ impl KeyPurpose {
             Self::Audit => "audit",
             Self::EntityTag => "entity-tag",
             Self::SecurityLog => "security-log",
+            Self::RefreshToken => "refresh-token",
         }
     }
 }

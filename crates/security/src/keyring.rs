@@ -326,7 +326,7 @@ mod tests {
         KeyOwner::Clinic(ClinicId::from(Uuid::from_u128(number)))
     }
 
-    const PURPOSES: [KeyPurpose; 7] = [
+    const PURPOSES: [KeyPurpose; 8] = [
         KeyPurpose::Cursor,
         KeyPurpose::DocumentLookup,
         KeyPurpose::DocumentAtRest,
@@ -334,6 +334,7 @@ mod tests {
         KeyPurpose::Audit,
         KeyPurpose::EntityTag,
         KeyPurpose::SecurityLog,
+        KeyPurpose::RefreshToken,
     ];
 
     fn purposes() -> impl Strategy<Value = KeyPurpose> {

@@ -49,7 +49,7 @@ fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
     };
     let foundation = Foundation::from_config(config, workers)?;
     let services = Services::new(&foundation);
-    let settings = api_settings(&config.http);
+    let settings = api_settings(config);
     let mut background = Background::new()?;
     background.block_on(check_database(config, &foundation))?;
     let stop = background.block_on(async { stop_signal() })?;
@@ -60,7 +60,8 @@ fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
     served
 }
 
-fn api_settings(http: &Http) -> ApiSettings {
+fn api_settings(config: &Config) -> ApiSettings {
+    let http = &config.http;
     ApiSettings {
         proxies: TrustedProxies {
             hops: http.proxy_hops,
@@ -73,6 +74,7 @@ fn api_settings(http: &Http) -> ApiSettings {
             origins: http.cors_origins.clone(),
             max_age: http.cors_max_age,
         },
+        secure_cookies: config.auth.secure_cookies,
     }
 }
 

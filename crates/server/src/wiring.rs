@@ -4,12 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use clinics::{Access, Administration, Branches, Clinics, PasswordHasher};
+use clinics::{Access, Administration, Branches, Clinics, PasswordHasher, SessionPolicy, Sessions};
 use contacts::{Contacts, Documents};
 use conversations::ports::Decoders;
 use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
-use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin};
+use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin, PgSessions};
 use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
 use diesel_postgres::conversations::{
     PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
@@ -46,6 +46,8 @@ pub struct Foundation {
     pub tokens: JwtTokens,
     /// Passwords.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// How long sessions live.
+    pub session_policy: SessionPolicy,
     /// Every store.
     pub database: Database,
     /// What nodes share, where there is a Redis. Its circuit is open until something connects it.
@@ -69,6 +71,7 @@ impl Foundation {
             keys: Arc::new(key_ring(config)?),
             tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
             hasher: Arc::new(hasher),
+            session_policy: config.auth.sessions,
             database: database(config, workers)?,
             redis: redis(config)?,
             jobs: WakeSignal::new(),
@@ -202,6 +205,8 @@ pub fn handlers(foundation: &Foundation) -> Handlers {
 pub struct Services {
     /// Who comes in.
     pub access: Access,
+    /// For how long they stay.
+    pub sessions: Sessions,
     /// The clinic itself.
     pub clinics: Clinics,
     /// Its branches.
@@ -236,6 +241,13 @@ impl Services {
         let gate = Gate::new(Arc::new(PgAuditTrail::new(database.clone())), tools.clone());
         let login = Arc::new(PgLogin::new(database.clone()));
         let tokens = Arc::new(tokens.clone());
+        let sessions = Sessions::new(
+            Arc::new(PgSessions::new(database.clone())),
+            login.clone(),
+            tokens.clone(),
+            foundation.session_policy,
+            tools.clone(),
+        );
         let clinics = Arc::new(PgClinics::new(database.clone()));
         let branches = Arc::new(PgBranches::new(database.clone()));
         let contacts = Arc::new(PgContactStore::new(database.clone(), Arc::clone(keys)));
@@ -248,10 +260,11 @@ impl Services {
                 login.clone(),
                 login,
                 Arc::clone(hasher),
-                tokens.clone(),
+                sessions.clone(),
                 tokens,
                 tools.clone(),
             ),
+            sessions,
             branches: Branches::new(branches, clinics.clone(), gate.clone(), tools.clone()),
             clinics: Clinics::new(clinics, gate.clone(), tools.clone()),
             contacts: Contacts::new(contacts, gate.clone(), tools.clone()),
@@ -274,6 +287,7 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     };
     let Services {
         access,
+        sessions,
         clinics,
         branches,
         contacts,
@@ -289,6 +303,7 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     )
     .with_check(Arc::new(check))
     .with(access)
+    .with(sessions)
     .with(clinics)
     .with(branches)
     .with(contacts)

@@ -1,8 +1,9 @@
 //! SQL of clinics, branches, users and memberships.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{
-    Array, BigInt, Binary, Bool, Jsonb, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid,
+    Array, BigInt, Binary, Bool, Interval, Jsonb, Nullable, Text, Timestamptz, Untyped,
+    Uuid as SqlUuid,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -208,4 +209,64 @@ statement! {
     /// Every clinic.
     pub(super) struct ListClinics {} -> (SqlUuid, Text, Text, Timestamptz) =
         "SELECT f.clinic_id, f.name, f.status, f.created_at FROM sec.list_clinics() f"
+}
+
+statement! {
+    /// Begins a session, where the proof still holds.
+    pub(super) struct OpenSession<'a> {
+        id: Uuid => SqlUuid,
+        user: Uuid => SqlUuid,
+        password_hash: &'a str => Text,
+        token_hash: &'a [u8] => Binary,
+        user_agent: Option<&'a str> => Nullable<Text>,
+        address: Option<String> => Nullable<Text>,
+        at: DateTime<Utc> => Timestamptz,
+        idle_until: DateTime<Utc> => Timestamptz,
+        expires_at: DateTime<Utc> => Timestamptz,
+    } -> Bool = "SELECT sec.open_session(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+}
+
+statement! {
+    /// Replaces a token by its successor, or says why not.
+    pub(super) struct RotateSession<'a> {
+        id: Uuid => SqlUuid,
+        presented: &'a [u8] => Binary,
+        next: &'a [u8] => Binary,
+        nonce: &'a [u8] => Binary,
+        user_agent: Option<&'a str> => Nullable<Text>,
+        address: Option<String> => Nullable<Text>,
+        at: DateTime<Utc> => Timestamptz,
+        grace: TimeDelta => Interval,
+        idle_until: DateTime<Utc> => Timestamptz,
+    } -> (Text, SqlUuid, Nullable<Binary>, Timestamptz) =
+        "SELECT f.outcome, f.user_id, f.nonce, f.idle_until
+         FROM sec.rotate_session(?, ?, ?, ?, ?, ?, ?, ?, ?) f"
+}
+
+statement! {
+    /// A user's sessions in force.
+    pub(super) struct ListSessions { user: Uuid => SqlUuid, at: DateTime<Utc> => Timestamptz }
+        -> (SqlUuid, Nullable<Text>, Nullable<Text>, Timestamptz, Timestamptz, Timestamptz) =
+        "SELECT f.id, f.user_agent, f.address, f.created_at, f.last_used_at, f.idle_until
+         FROM sec.list_sessions(?, ?) f"
+}
+
+statement! {
+    /// Ends one session of a user.
+    pub(super) struct EndSession<'a> {
+        id: Uuid => SqlUuid,
+        user: Uuid => SqlUuid,
+        reason: &'a str => Text,
+        at: DateTime<Utc> => Timestamptz,
+    } -> Bool = "SELECT sec.end_session(?, ?, ?, ?)"
+}
+
+statement! {
+    /// Ends every session of a user but one.
+    pub(super) struct RevokeSessions<'a> {
+        user: Uuid => SqlUuid,
+        except: Option<Uuid> => Nullable<SqlUuid>,
+        reason: &'a str => Text,
+        at: DateTime<Utc> => Timestamptz,
+    } -> SqlUuid = "SELECT f.session_id FROM sec.revoke_sessions(?, ?, ?, ?) f"
 }

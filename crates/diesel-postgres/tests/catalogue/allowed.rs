@@ -26,6 +26,8 @@ const ONE_ROW: &str = "one row for the whole installation; sealed from acolhe_ap
 const ORDER_OF_ALL: &str = "one order for the whole outbox; acolhe_app may only insert";
 const THE_INGRESS: &str = "the ingress is nobody's until it is routed; ids are random, and an \
                            endpoint's path is a secret";
+const SESSIONS_ARE_A_USERS: &str =
+    "a session is a user's, in all their clinics; sealed from acolhe_app";
 const DEFINER_ALONE: &str = "asked by functions of acolhe_definer alone, across clinics";
 
 /// All of them.
@@ -43,6 +45,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("tenant-column", "app.webhook_endpoints", THE_INGRESS),
     allow("tenant-column", "app.webhook_endpoint_secrets", THE_INGRESS),
     allow("tenant-column", "app.webhook_inbox", THE_INGRESS),
+    allow("tenant-column", "app.sessions", SESSIONS_ARE_A_USERS),
     allow("index", "clinics_pk", IS_THE_TENANT),
     allow("index", "users_pk", USERS_ARE_NOT_A_CLINICS),
     allow("index", "users_email_unique", USERS_ARE_NOT_A_CLINICS),
@@ -55,6 +58,10 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "jobs_leased", DEFINER_ALONE),
     allow("index", "jobs_completed", DEFINER_ALONE),
     allow("index", "jobs_dead", DEFINER_ALONE),
+    allow("index", "sessions_pk", SESSIONS_ARE_A_USERS),
+    allow("index", "sessions_by_user", DEFINER_ALONE),
+    allow("index", "sessions_by_end", DEFINER_ALONE),
+    allow("index", "sessions_by_idleness", DEFINER_ALONE),
     allow("index", "webhook_endpoints_pk", THE_INGRESS),
     allow("index", "webhook_endpoints_path_key_unique", THE_INGRESS),
     allow("index", "webhook_endpoint_secrets_pk", THE_INGRESS),
@@ -72,6 +79,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "memberships_user_fk",
         USERS_ARE_NOT_A_CLINICS,
     ),
+    allow("foreign-key", "sessions_user_fk", SESSIONS_ARE_A_USERS),
     allow("foreign-key", "channels_endpoint_fk", THE_INGRESS),
     allow(
         "foreign-key",
@@ -125,7 +133,42 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "app.webhook_endpoint_secrets.sealed",
         "sealed; a delivery is verified before its clinic is known",
     ),
+    allow(
+        "definer-column",
+        "app.sessions.token_hash",
+        "hashed; the token that refreshes is compared with it",
+    ),
+    allow(
+        "definer-column",
+        "app.sessions.previous_hash",
+        "hashed; the token before the newest is compared with it",
+    ),
+    allow(
+        "definer-column",
+        "app.sessions.successor_nonce",
+        "worthless without the token and the key; a second tab gets the same successor by it",
+    ),
+    allow(
+        "definer-column",
+        "app.sessions.user_agent",
+        "shown to the session's own user",
+    ),
+    allow(
+        "definer-column",
+        "app.sessions.address",
+        "shown to the session's own user",
+    ),
     allow("password-function", "find_credentials", "login verifies it"),
+    allow(
+        "password-function",
+        "open_session",
+        "no session begins by a password that was changed meanwhile",
+    ),
+    allow(
+        "password-function",
+        "change_password",
+        "replaces it where it is the one that was verified",
+    ),
     allow(
         "password-function",
         "create_member",

@@ -187,6 +187,26 @@ pub(crate) const KEYS: &[Key] = &[
         "Keys whose tokens are still accepted, as base64 seeds separated by spaces, commas or lines.",
     ),
     key(
+        "auth.refresh_idle",
+        "14d",
+        "How long a session may go without being refreshed until it ends.",
+    ),
+    key(
+        "auth.refresh_life",
+        "90d",
+        "How long a session lives at most, however busy it is.",
+    ),
+    key(
+        "auth.refresh_grace",
+        "10s",
+        "How long the refresh token before the newest is answered once more, for two tabs that refresh at once.",
+    ),
+    key(
+        "auth.secure_cookies",
+        "true",
+        "Whether the cookie of browsers' sessions is sent over TLS alone; false only where a developer's browser speaks plain HTTP to another host than localhost.",
+    ),
+    key(
         "telemetry.service_name",
         "acolhe-server",
         "Name of this process in traces and logs.",

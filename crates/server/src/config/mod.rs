@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http_api::address::{ForwardedHeader, Network};
 use http_api::cors::Origin;
+use clinics::SessionPolicy;
 use kernel::Sensitive;
 use otel_telemetry::TelemetrySettings;
 
@@ -89,6 +90,8 @@ pub(crate) struct Keys {
 pub(crate) struct Auth {
     pub(crate) signing_key: Option<Sensitive<String>>,
     pub(crate) older_signing_keys: Option<Sensitive<String>>,
+    pub(crate) sessions: SessionPolicy,
+    pub(crate) secure_cookies: bool,
 }
 
 /// The work that time and events call for.
@@ -149,6 +152,12 @@ impl Config {
             auth: Auth {
                 signing_key: read.secret("auth.signing_key"),
                 older_signing_keys: read.secret("auth.older_signing_keys"),
+                sessions: SessionPolicy {
+                    idle: read.span("auth.refresh_idle"),
+                    life: read.span("auth.refresh_life"),
+                    grace: read.duration("auth.refresh_grace"),
+                },
+                secure_cookies: read.parsed("auth.secure_cookies", true),
             },
             telemetry: TelemetrySettings {
                 service_name: read.text("telemetry.service_name"),

@@ -173,6 +173,27 @@ impl<'a> Reader<'a> {
                 Duration::from_secs(1)
             })
     }
+
+    /// A duration that may be days long.
+    pub(crate) fn span(&mut self, name: &str) -> Duration {
+        let parsed = self.values.get(name).and_then(span);
+        parsed.filter(|span| !span.is_zero()).unwrap_or_else(|| {
+            self.fault(
+                name,
+                "must be a duration such as 15m, 1h or 14d, of 400 days at most",
+            );
+            Duration::from_secs(1)
+        })
+    }
+}
+
+/// `14d`, 400 of them at most, or what [`duration`] reads.
+pub(crate) fn span(text: &str) -> Option<Duration> {
+    let Some(days) = text.trim().strip_suffix('d') else {
+        return duration(text);
+    };
+    let days: u64 = days.parse().ok()?;
+    (days <= 400).then(|| Duration::from_hours(24 * days))
 }
 
 /// `500ms`, `10s`, `15m`, `1h`; a day at most.

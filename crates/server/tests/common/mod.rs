@@ -11,20 +11,20 @@ use std::sync::Arc;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use clinics::{NewMember, NewPassword, Role, TokenIssuer as _};
+use clinics::{NewMember, NewPassword, Role, SessionPolicy, TokenIssuer as _};
 use diesel_postgres::Database;
 use futures_util::future::LocalBoxFuture;
 use http_api::ApiSettings;
 use job_workers::WakeSignal;
 use kernel::email::Email;
 use kernel::text::PersonName;
-use kernel::{Origin, RequestId, SessionId, UserId};
+use kernel::{Clock, Origin, RequestId, SessionId, UserId};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{SystemClock, SystemRandom};
 use serde_json::{Map, Value, json};
 use server::wiring::{Foundation, Services, api};
-use test_support::{Clinic, TestDatabase, TwoClinics, two_clinics};
+use test_support::{Clinic, FixedClock, TestDatabase, TwoClinics, two_clinics};
 
 /// What every member logs in with.
 pub(crate) const PASSWORD: &str = "uma senha bem longa";
@@ -78,8 +78,18 @@ impl Stage {
         Self::over(None).await
     }
 
+    /// By a clock that stands until the test lets it go on.
+    pub(crate) async fn timed() -> (Self, Arc<FixedClock>) {
+        let clock = Arc::new(FixedClock::default());
+        (Self::made(None, clock.clone()).await, clock)
+    }
+
     /// Over another database than the test's own.
     pub(crate) async fn over(database: Option<Database>) -> Self {
+        Self::made(database, Arc::new(SystemClock)).await
+    }
+
+    async fn made(database: Option<Database>, clock: Arc<dyn Clock>) -> Self {
         let base = TestDatabase::new().await;
         let clinics = two_clinics(&base).await;
         let random = Arc::new(SystemRandom);
@@ -89,7 +99,7 @@ impl Stage {
         };
         let key = SigningKey::parse(&SigningKey::generate(&SystemRandom)).unwrap();
         let foundation = Foundation {
-            clock: Arc::new(SystemClock),
+            clock: clock.clone(),
             random: random.clone(),
             keys: test_support::keys(),
             tokens: JwtTokens::new(
@@ -97,10 +107,11 @@ impl Stage {
                 Vec::new(),
                 "acolhe",
                 "acolhe-api",
-                Arc::new(SystemClock),
+                clock,
                 random.clone(),
             ),
             hasher: Arc::new(Argon2Hasher::new(Cost::TRIFLING, bounds, random).unwrap()),
+            session_policy: SessionPolicy::default(),
             database: database.unwrap_or_else(|| base.database()),
             redis: None,
             jobs: WakeSignal::new(),
