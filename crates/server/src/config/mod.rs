@@ -13,9 +13,9 @@ mod source;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use clinics::SessionPolicy;
 use http_api::address::{ForwardedHeader, Network};
 use http_api::cors::Origin;
-use clinics::SessionPolicy;
 use kernel::Sensitive;
 use otel_telemetry::TelemetrySettings;
 
