@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kernel::email::Email;
+use kernel::once::Claim;
 use kernel::text::PersonName;
 use kernel::{
     AuditEntry, AuditId, BranchId, ClinicId, Event, Sensitive, SessionId, StoreError,
@@ -229,13 +230,14 @@ pub trait BranchStore: Send + Sync {
     async fn list(&self, cx: &TenantContext, query: BranchQuery)
     -> Result<Vec<Branch>, StoreError>;
 
-    /// Row, audit entry and event together.
+    /// Row, audit entry and event together, unless its claim was made before.
     async fn create(
         &self,
         cx: &TenantContext,
         branch: &Branch,
         entry: AuditEntry,
         event: Event,
+        claim: Option<Claim>,
     ) -> Result<(), WriteError>;
 
     /// Stores `branch` (whose version is already the new one) where the stored version is one

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
 use kernel::{
-    Action, AuditEntry, BranchId, ChangedValue, Denied, Gate, Page, PageLimit, Resource,
+    Action, AuditEntry, BranchId, ChangedValue, Denied, Gate, Once, Page, PageLimit, Resource,
     TenantContext, Toolkit, TypedId,
 };
 
@@ -194,11 +194,13 @@ impl Branches {
             .await
     }
 
-    /// Creates a branch, in the clinic's zone unless it names its own.
+    /// Creates a branch, in the clinic's zone unless it names its own, and only once where the
+    /// caller gave a key.
     pub async fn create(
         &self,
         cx: &TenantContext,
         new: NewBranch,
+        once: Option<Once<Branch>>,
     ) -> Result<Branch, CreateBranchError> {
         let resource = Resource::any("branch");
         self.gate
@@ -227,7 +229,8 @@ impl Branches {
         let changes = branch.created_values();
         let entry = entry_of(cx, &self.tools, "branch.create", resource, changes);
         let event = events::of_branch(&self.tools, events::BRANCH_CREATED, branch.id, 1);
-        match self.store.create(cx, &branch, entry, event).await {
+        let claim = once.map(|once| once.claim(cx, &self.tools, &branch));
+        match self.store.create(cx, &branch, entry, event, claim).await {
             Ok(()) => Ok(branch),
             Err(WriteError::NameTaken) => Err(CreateBranchError::NameTaken),
             Err(WriteError::VersionConflict) => {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use kernel::once::Claim;
 use kernel::ports::Resealed;
 use kernel::{AuditEntry, ContactId, Event, StoreError, TenantContext};
 
@@ -24,12 +25,14 @@ pub struct Trace {
 /// Where contacts are kept. Every method is one atomic use case, scoped to `cx`'s clinic.
 #[async_trait]
 pub trait ContactStore: Send + Sync {
-    /// Keeps a new contact with its identities, tags and search tokens.
+    /// Keeps a new contact with its identities, tags and search tokens, unless its claim was made
+    /// before.
     async fn create(
         &self,
         cx: &TenantContext,
         new: NewContact,
         trace: Trace,
+        claim: Option<Claim>,
     ) -> Result<Contact, CreateContactError>;
 
     /// `None` when absent *or* another clinic's. A merged contact is found, and says into whom.

@@ -9,8 +9,8 @@ use kernel::cursor::{ListIdentity, open_cursor, seal_cursor};
 use kernel::document::Document;
 use kernel::text::PersonName;
 use kernel::{
-    Action, AuditEntry, ContactId, Denied, Event, Gate, Page, Resource, StoreError, TenantContext,
-    Toolkit, UserId,
+    Action, AuditEntry, ContactId, Denied, Event, Gate, Once, Page, Resource, StoreError,
+    TenantContext, Toolkit, UserId,
 };
 use serde_json::json;
 
@@ -74,11 +74,12 @@ impl Contacts {
             .await
     }
 
-    /// Creates a contact.
+    /// Creates a contact, and only once where the caller gave a key.
     pub async fn create(
         &self,
         cx: &TenantContext,
         contact: CreateContact,
+        once: Option<Once<Contact>>,
     ) -> Result<Contact, CreateContactError> {
         self.gate
             .authorize(cx, Action::ContactWrite, Resource::any("contact"))
@@ -106,9 +107,11 @@ impl Contacts {
             emails: contact.emails,
             at: trace.at,
         };
-        let values = Contact::from(new.clone()).created_values();
+        let made = Contact::from(new.clone());
+        let values = made.created_values();
         trace.audit = trace.audit.changed(cx, self.tools.keys(), values);
-        self.store.create(cx, new, trace).await
+        let claim = once.map(|once| once.claim(cx, &self.tools, &made));
+        self.store.create(cx, new, trace, claim).await
     }
 
     /// A contact; `None` when there is none that `cx` may see.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::cursor::Position;
 use kernel::job::Lease;
+use kernel::once::Claim;
 use kernel::{
     AuditEntry, ChannelId, ConversationId, EndpointId, Event, InboxId, JobId, MessageId, PageLimit,
     StoreError, SystemContext, TenantContext,
@@ -24,11 +25,12 @@ use crate::message::Message;
 /// Where channels are kept.
 #[async_trait]
 pub trait ChannelStore: Send + Sync {
-    /// Channel, endpoint and first secret, in one transaction.
+    /// Channel, endpoint and first secret, in one transaction, unless its claim was made before.
     async fn create(
         &self,
         cx: &TenantContext,
         new: NewChannel,
+        claim: Option<Claim>,
     ) -> Result<Channel, CreateChannelError>;
 
     /// `None` when absent or another clinic's.

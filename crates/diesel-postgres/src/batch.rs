@@ -8,6 +8,7 @@ use diesel::query_builder::{QueryFragment, QueryId};
 use diesel_async::RunQueryDsl;
 use futures_util::future::BoxFuture;
 use kernel::job::NewJob;
+use kernel::once::Claim;
 use kernel::{AuditEntry, Event, StoreError, TenantContext};
 
 use crate::connection::PgConn;
@@ -22,6 +23,7 @@ pub(crate) type Sent<'c> = BoxFuture<'c, diesel::QueryResult<usize>>;
 pub struct Batch<'c> {
     pg: &'c PgConn,
     cx: &'c TenantContext,
+    claim: Option<(Claim, Sent<'c>)>,
     statements: Vec<Sent<'c>>,
     audit: Vec<Sent<'c>>,
     jobs: Vec<Sent<'c>>,
@@ -33,11 +35,26 @@ impl<'c> Batch<'c> {
         Self {
             pg,
             cx,
+            claim: None,
             statements: Vec::new(),
             audit: Vec::new(),
             jobs: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// Claims the caller's key, before anything else is done. Where it was claimed before, the
+    /// whole write fails with [`StoreError::Repeat`]. `None`: the caller sent none.
+    pub fn claim(&mut self, claim: Option<Claim>) {
+        self.claim = claim.map(|claim| {
+            let statement = sent(self.pg, crate::once::claim(&claim));
+            (claim, statement)
+        });
+    }
+
+    /// The claim of this write.
+    pub(crate) fn claimed(&self) -> Option<Claim> {
+        self.claim.as_ref().map(|(claim, _)| claim.clone())
     }
 
     /// Adds a statement. Its binds are taken over now; its row count is answered at the end, in
@@ -79,8 +96,9 @@ impl<'c> Batch<'c> {
         before: Vec<Sent<'c>>,
         after: Option<Sent<'c>>,
     ) -> Result<Vec<usize>, StoreError> {
-        let (first, counted) = (before.len(), self.statements.len());
         let mut line = before;
+        line.extend(self.claim.map(|(_, statement)| statement));
+        let (first, counted) = (line.len(), self.statements.len());
         line.extend(self.statements);
         line.extend(self.audit);
         line.extend(self.jobs);

@@ -81,7 +81,7 @@ fn failure_of(error: &StoreError) -> Option<&DatabaseFailure> {
         StoreError::Unavailable(source)
         | StoreError::Contention(source)
         | StoreError::Failed(source) => source.downcast_ref(),
-        StoreError::Corrupt(_) => None,
+        StoreError::Corrupt(_) | StoreError::Repeat(_) => None,
     }
 }
 

@@ -34,6 +34,7 @@ pub mod events;
 pub mod jobs;
 pub mod migrations;
 pub mod name;
+mod once;
 mod outbox;
 mod ping;
 mod pool;

@@ -195,6 +195,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.idempotency_keys (clinic_id, key) {
+        clinic_id -> Uuid,
+        key -> Bytea,
+        request -> Bytea,
+        /// secret
+        answer -> Bytea,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     app.identity_names (clinic_id, kind, key) {
         clinic_id -> Uuid,
         kind -> Text,
@@ -466,6 +478,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     conversations,
     event_heads,
     events,
+    idempotency_keys,
     identity_names,
     identity_proofs,
     jobs,

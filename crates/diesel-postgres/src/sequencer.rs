@@ -53,6 +53,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Events pruned at a time: some milliseconds of the stream's.
 const PRUNE_BATCH: i32 = 1_000;
+/// Idempotency keys pruned at a time.
+const PRUNE_KEYS_BATCH: i32 = 1_000;
 /// Completed jobs pruned at a time, and how soon again while there are more: 5,000 a second.
 const PRUNE_JOBS_BATCH: i32 = 500;
 const PRUNE_JOBS_AGAIN: Duration = Duration::from_millis(100);
@@ -295,7 +297,9 @@ impl Worker {
             }
             if now >= prune_at {
                 let before = self.ago(self.settings.retention);
-                let wait = if lead.prune(before).await? {
+                let more_events = lead.prune(before).await?;
+                let more_keys = lead.prune_keys(self.clock.now()).await?;
+                let wait = if more_events || more_keys {
                     Duration::from_secs(1)
                 } else {
                     Duration::from_mins(1)
@@ -349,6 +353,7 @@ struct Lead {
     client: Client,
     sequence: Statement,
     prune: Statement,
+    prune_keys: Statement,
     prune_jobs: Statement,
     progress: Progress,
     most: i32,
@@ -362,6 +367,8 @@ impl Lead {
             ))
             .await?;
         let prune = in_time(client.prepare("SELECT sec.prune_events($1, $2)")).await?;
+        let prune_keys =
+            in_time(client.prepare("SELECT sec.prune_idempotency_keys($1, $2)")).await?;
         let prune_jobs = in_time(client.prepare("SELECT sec.prune_jobs($1, $2, $3)")).await?;
         let begun =
             in_time(client.query_one("SELECT last_id, own_xid FROM sec.begin_sequencing()", &[]))
@@ -370,6 +377,7 @@ impl Lead {
             client,
             sequence,
             prune,
+            prune_keys,
             prune_jobs,
             progress: Progress::begin(begun.try_get(0)?, begun.try_get(1)?, most.into()),
             most: most.into(),
@@ -405,6 +413,16 @@ impl Lead {
     async fn prune(&self, before: chrono::DateTime<chrono::Utc>) -> Result<bool, Broken> {
         let row = in_time(self.client.query_one(&self.prune, &[&before, &PRUNE_BATCH])).await?;
         Ok(row.try_get::<_, i64>(0)? >= i64::from(PRUNE_BATCH))
+    }
+
+    /// Drops some idempotency keys that have expired; answers whether there may be more.
+    async fn prune_keys(&self, now: chrono::DateTime<chrono::Utc>) -> Result<bool, Broken> {
+        let row = in_time(
+            self.client
+                .query_one(&self.prune_keys, &[&now, &PRUNE_KEYS_BATCH]),
+        )
+        .await?;
+        Ok(row.try_get::<_, i64>(0)? >= i64::from(PRUNE_KEYS_BATCH))
     }
 
     /// Drops some jobs that were completed before `before`, or that are beyond the latest `keep`

@@ -14,12 +14,14 @@ use diesel::query_dsl::CompatibleType;
 use diesel_async::RunQueryDsl;
 use futures_util::future::{join3, join4};
 use kernel::job::NewJob;
+use kernel::once::Claim;
 use kernel::{AuditEntry, ClinicId, Event, StoreError, SystemContext, TenantContext};
 
 use crate::batch::{Batch, sent};
 use crate::connection::PgConn;
 use crate::error::{failed, from_diesel};
 use crate::name::{Broke, Ended};
+use crate::once::Refused;
 use crate::statement::{Begin, Commit, InTenant, Rollback, SetTenant, TenantSelect};
 use crate::{Database, QueryName};
 
@@ -155,7 +157,9 @@ impl Database {
         fill: impl FnOnce(&mut Batch<'_>),
     ) -> Result<Vec<usize>, StoreError> {
         let clinic = cx.clinic();
-        name.observe(Some(clinic), self, |lease| async move {
+        let mut claimed = None;
+        let claim = &mut claimed;
+        let written = name.observe(Some(clinic), self, |lease| async move {
             let pg = &lease.conn()?.pg;
             let (emits, answers) = {
                 let mut batch = Batch::new(pg, cx);
@@ -164,6 +168,7 @@ impl Database {
                     clinic: clinic.into(),
                 };
                 let emits = batch.emits();
+                *claim = batch.claimed();
                 let answers = batch.send(
                     vec![sent(pg, Begin {}), sent(pg, set)],
                     Some(sent(pg, Commit {})),
@@ -176,8 +181,11 @@ impl Database {
                 self.committed_events();
             }
             answers
-        })
-        .await
+        });
+        match (written.await, claimed) {
+            (Err(error), Some(claim)) => Err(self.unless_repeated(cx, &claim, error).await),
+            (written, _) => written,
+        }
     }
 
     /// Several statements that depend on each other, in one transaction.
@@ -193,6 +201,8 @@ impl Database {
         F: AsyncFnOnce(&Tx<'_>) -> Result<T, E>,
     {
         let clinic = cx.clinic();
+        let mut refused_claim = None;
+        let refused = &mut refused_claim;
         let ended = name
             .observe(Some(clinic), self, |lease| async move {
                 let pg = &lease.conn().map_err(Ended::Store)?.pg;
@@ -202,6 +212,7 @@ impl Database {
                 };
                 let (begun, set, result) =
                     join3(sent(pg, Begin {}), sent(pg, set), work(&tx)).await;
+                *refused = tx.refused.get().cloned();
                 let started = begun.and(set).map_err(from_diesel);
                 let Closed {
                     clean,
@@ -217,6 +228,9 @@ impl Database {
                 result
             })
             .await;
+        if let (Err(_), Some(Refused { claim, constraint })) = (&ended, refused_claim) {
+            return Err(self.repeat(cx, &claim, constraint).await.into());
+        }
         ended.map_err(|ended| match ended {
             Ended::Store(error) => E::from(error),
             Ended::Refused(error, _) => error,
@@ -293,6 +307,8 @@ pub struct Tx<'c> {
     open: AtomicUsize,
     /// The first failure.
     failed: OnceLock<Broke>,
+    /// The claim that was refused, where one was.
+    refused: OnceLock<Refused>,
     last: Mutex<Batch<'c>>,
 }
 
@@ -311,6 +327,7 @@ impl<'c> Tx<'c> {
             cx,
             open: AtomicUsize::new(0),
             failed: OnceLock::new(),
+            refused: OnceLock::new(),
             last: Mutex::new(Batch::new(pg, cx)),
         }
     }
@@ -318,6 +335,23 @@ impl<'c> Tx<'c> {
     /// Whose transaction it is.
     pub const fn context(&self) -> &'c TenantContext {
         self.cx
+    }
+
+    /// Claims the caller's key; to be awaited before anything else is done. Where it was claimed
+    /// before, the unit fails with [`StoreError::Repeat`], whatever `work` makes of the error.
+    /// `None`: the caller sent none.
+    pub async fn claim(&self, claim: Option<&Claim>) -> Result<(), StoreError> {
+        let Some(claim) = claim else { return Ok(()) };
+        let claimed = self.execute(crate::once::claim(claim)).await;
+        if let Err(error) = &claimed
+            && let Some(constraint) = crate::once::refusal(error)
+        {
+            let _ = self.refused.set(Refused {
+                claim: claim.clone(),
+                constraint,
+            });
+        }
+        claimed.map(drop)
     }
 
     /// Runs a statement; answers how many rows it touched.

@@ -98,7 +98,7 @@ fn reader(clinic: &Clinic) -> TenantContext {
 async fn a_channel_has_an_endpoint_of_its_own_that_answers_its_handshake() {
     let scene = scene().await;
     let cx = &scene.clinics.a.cx;
-    let created = scene.channels.create(cx, asked("111")).await.unwrap();
+    let created = scene.channels.create(cx, asked("111"), None).await.unwrap();
     let found = scene.channels.read(cx, created.channel.id).await.unwrap();
     assert_eq!(found, created.channel);
     let path_key = found.path_key.unwrap();
@@ -134,15 +134,15 @@ async fn a_channel_has_an_endpoint_of_its_own_that_answers_its_handshake() {
 async fn a_number_is_one_channel_of_a_clinic_and_may_be_another_clinics_too() {
     let scene = scene().await;
     let (a, b) = (&scene.clinics.a.cx, &scene.clinics.b.cx);
-    scene.channels.create(a, asked("111")).await.unwrap();
-    let again = scene.channels.create(a, asked("111")).await;
+    scene.channels.create(a, asked("111"), None).await.unwrap();
+    let again = scene.channels.create(a, asked("111"), None).await;
     assert!(matches!(again, Err(CreateChannelError::NumberTaken)));
-    scene.channels.create(b, asked("111")).await.unwrap();
+    scene.channels.create(b, asked("111"), None).await.unwrap();
     let other = CreateChannel {
         provider: Provider::Evolution,
         ..asked("112")
     };
-    let unsupported = scene.channels.create(a, other).await;
+    let unsupported = scene.channels.create(a, other, None).await;
     assert!(matches!(
         unsupported,
         Err(CreateChannelError::ProviderUnsupported)
@@ -155,7 +155,7 @@ async fn a_foreign_channel_is_as_absent_as_a_random_one() {
     let (a, b) = (&scene.clinics.a.cx, &scene.clinics.b.cx);
     let id = scene
         .channels
-        .create(a, asked("111"))
+        .create(a, asked("111"), None)
         .await
         .unwrap()
         .channel
@@ -186,7 +186,15 @@ async fn channels_are_listed_page_by_page_the_newest_first() {
     let mut made = Vec::new();
     for number in 0..5 {
         let channel = asked(&format!("11{number}"));
-        made.push(scene.channels.create(cx, channel).await.unwrap().channel.id);
+        made.push(
+            scene
+                .channels
+                .create(cx, channel, None)
+                .await
+                .unwrap()
+                .channel
+                .id,
+        );
         scene.bench.clock.advance(TimeDelta::seconds(1));
     }
     made.reverse();
@@ -212,7 +220,7 @@ async fn a_rotated_secret_overlaps_with_the_older_one_for_as_long_as_asked() {
     let cx = &scene.clinics.a.cx;
     let channel = scene
         .channels
-        .create(cx, asked("111"))
+        .create(cx, asked("111"), None)
         .await
         .unwrap()
         .channel;
@@ -269,8 +277,8 @@ async fn a_rotated_secret_overlaps_with_the_older_one_for_as_long_as_asked() {
 async fn one_endpoints_secret_never_signs_for_anothers_number() {
     let scene = scene().await;
     let (a, b) = (&scene.clinics.a.cx, &scene.clinics.b.cx);
-    let of_a = scene.channels.create(a, asked("111")).await.unwrap();
-    scene.channels.create(b, asked("222")).await.unwrap();
+    let of_a = scene.channels.create(a, asked("111"), None).await.unwrap();
+    scene.channels.create(b, asked("222"), None).await.unwrap();
     let path = of_a.channel.path_key.unwrap();
     let stored = scene
         .receive(&path, "first-app-secret", delivery("222", "w.1"))
@@ -287,7 +295,7 @@ async fn what_comes_for_a_disabled_channel_waits_until_it_is_enabled() {
     let cx = &scene.clinics.a.cx;
     let channel = scene
         .channels
-        .create(cx, asked("111"))
+        .create(cx, asked("111"), None)
         .await
         .unwrap()
         .channel;
@@ -313,7 +321,7 @@ async fn what_comes_for_a_disabled_channel_waits_until_it_is_enabled() {
 async fn who_may_not_manage_channels_is_refused_and_leaves_a_trace() {
     let scene = scene().await;
     let cx = reader(&scene.clinics.a);
-    let refused = scene.channels.create(&cx, asked("111")).await;
+    let refused = scene.channels.create(&cx, asked("111"), None).await;
     assert!(matches!(refused, Err(CreateChannelError::Denied(_))));
     assert_eq!(
         scene

@@ -288,12 +288,12 @@ async fn a_membership_may_be_of_some_branches_alone() {
     let owner = acting(clinic, Role::Owner);
     let seen = s
         .branches
-        .create(&owner, new_branch("Centro"))
+        .create(&owner, new_branch("Centro"), None)
         .await
         .unwrap();
     let hidden = s
         .branches
-        .create(&owner, new_branch("Praia"))
+        .create(&owner, new_branch("Praia"), None)
         .await
         .unwrap();
     let limit = "UPDATE app.memberships SET own_agenda_only = true,
@@ -401,7 +401,11 @@ async fn two_changes_at_once_cannot_both_win() {
     let s = setting().await;
     let clinic = s.clinic("Norte").await;
     let cx = acting(clinic, Role::Owner);
-    let branch = s.branches.create(&cx, new_branch("Centro")).await.unwrap();
+    let branch = s
+        .branches
+        .create(&cx, new_branch("Centro"), None)
+        .await
+        .unwrap();
     let rename = |text: &str| BranchPatch {
         name: Some(name(text)),
         ..BranchPatch::default()
@@ -432,16 +436,20 @@ async fn a_branch_is_made_read_changed_and_listed() {
         ),
         ..new_branch("Centro")
     };
-    let centre = s.branches.create(&cx, new).await.unwrap();
+    let centre = s.branches.create(&cx, new, None).await.unwrap();
     assert_eq!(centre.time_zone.name(), "America/Recife", "the clinic's");
     assert_eq!(
         s.branches.read(&cx, centre.id).await.unwrap(),
         Some(centre.clone())
     );
-    let taken = s.branches.create(&cx, new_branch("CENTRO")).await;
+    let taken = s.branches.create(&cx, new_branch("CENTRO"), None).await;
     assert!(matches!(taken, Err(CreateBranchError::NameTaken)));
 
-    let beach = s.branches.create(&cx, new_branch("Praia")).await.unwrap();
+    let beach = s
+        .branches
+        .create(&cx, new_branch("Praia"), None)
+        .await
+        .unwrap();
     let patch = BranchPatch {
         name: Some(name("centro")),
         ..BranchPatch::default()
@@ -460,7 +468,7 @@ async fn a_branch_is_made_read_changed_and_listed() {
     let mut made = vec![centre.id, beach.id];
     for number in 0..5 {
         let branch = new_branch(&format!("Filial {number}"));
-        made.push(s.branches.create(&cx, branch).await.unwrap().id);
+        made.push(s.branches.create(&cx, branch, None).await.unwrap().id);
     }
     made.sort();
     made.reverse();
@@ -489,7 +497,7 @@ async fn another_clinics_branch_is_as_a_random_one() {
     let s = setting_on(base).await;
     let foreign = s
         .branches
-        .create(&two.b.cx, new_branch("Centro"))
+        .create(&two.b.cx, new_branch("Centro"), None)
         .await
         .unwrap();
     let page = s.branches.list(&two.b.cx, PageLimit::default(), None).await;
@@ -508,7 +516,7 @@ async fn another_clinics_branch_is_as_a_random_one() {
     // A name is unique in its clinic alone: otherwise it would tell of the other's.
     assert!(
         s.branches
-            .create(&two.a.cx, new_branch("Centro"))
+            .create(&two.a.cx, new_branch("Centro"), None)
             .await
             .is_ok()
     );
@@ -520,7 +528,7 @@ async fn a_denied_attempt_is_audited_and_changes_nothing() {
     let clinic = s.clinic("Norte").await;
     let branch = s
         .branches
-        .create(&acting(clinic, Role::Owner), new_branch("Centro"))
+        .create(&acting(clinic, Role::Owner), new_branch("Centro"), None)
         .await;
     let branch = branch.unwrap().id;
     let cx = acting(clinic, Role::Receptionist);
@@ -530,7 +538,7 @@ async fn a_denied_attempt_is_audited_and_changes_nothing() {
         Err(UpdateBranchError::Denied(denied)) if denied.action == Action::BranchManage
     ));
     assert!(matches!(
-        s.branches.create(&cx, new_branch("Praia")).await,
+        s.branches.create(&cx, new_branch("Praia"), None).await,
         Err(CreateBranchError::Denied(_))
     ));
     assert!(matches!(

@@ -121,7 +121,10 @@ impl World {
                 })
                 .collect(),
         };
-        self.contacts.create(self.cx(), contact).await.unwrap();
+        self.contacts
+            .create(self.cx(), contact, None)
+            .await
+            .unwrap();
     }
 
     async fn found(&self, typed: &str) -> Vec<String> {

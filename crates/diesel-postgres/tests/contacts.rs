@@ -46,7 +46,7 @@ impl World {
 
     async fn create(&self, cx: &TenantContext, contact: CreateContact) -> ContactId {
         self.clock.advance(TimeDelta::seconds(1));
-        self.contacts.create(cx, contact).await.unwrap().id
+        self.contacts.create(cx, contact, None).await.unwrap().id
     }
 
     async fn names(&self, cx: &TenantContext, ask: ListContacts) -> Vec<String> {
@@ -126,7 +126,7 @@ async fn a_contact_is_read_back_as_it_was_created() {
     new.tags = tags(&["retorno", "convênio"]);
     new.phones = vec![phone("(11) 98765-4321"), phone("(11) 3456-7890")];
     new.emails = vec![email("helena@example.com")];
-    let created = world.contacts.create(cx, new).await.unwrap();
+    let created = world.contacts.create(cx, new, None).await.unwrap();
     let found = world.contacts.read(cx, created.id).await.unwrap().unwrap();
     assert_eq!(found, created);
     assert_eq!(found.version, 1);
@@ -170,7 +170,7 @@ async fn a_phone_in_either_form_and_a_document_belong_to_one_contact() {
 
     let mut second = named("Bia");
     second.phones = vec![phone("11 3456-7890"), phone("+55 11 8765-4321")];
-    let refused = world.contacts.create(cx, second).await.unwrap_err();
+    let refused = world.contacts.create(cx, second, None).await.unwrap_err();
     let CreateContactError::Taken(taken) = refused else {
         panic!("{refused:?}")
     };
@@ -178,7 +178,7 @@ async fn a_phone_in_either_form_and_a_document_belong_to_one_contact() {
 
     let mut third = named("Caio");
     third.document = Some(Document::parse("11144477735").unwrap());
-    let refused = world.contacts.create(cx, third).await.unwrap_err();
+    let refused = world.contacts.create(cx, third, None).await.unwrap_err();
     let CreateContactError::Taken(taken) = refused else {
         panic!("{refused:?}")
     };
@@ -212,7 +212,7 @@ async fn a_stranger_cannot_be_the_owner() {
     new.owner = Some(world.clinics.b.owner);
     let refused = world
         .contacts
-        .create(&world.clinics.a.cx, new)
+        .create(&world.clinics.a.cx, new, None)
         .await
         .unwrap_err();
     assert!(
@@ -334,7 +334,7 @@ async fn pages_hold_every_contact_once_in_every_order() {
         if index % 2 == 0 {
             world.clock.advance(TimeDelta::seconds(1));
         }
-        world.contacts.create(cx, named(name)).await.unwrap();
+        world.contacts.create(cx, named(name), None).await.unwrap();
     }
     for order in ContactOrder::ALL {
         let mut ids = Vec::new();
@@ -490,7 +490,11 @@ async fn a_denied_attempt_is_audited_and_changes_nothing() {
     let clinic = &world.clinics.a;
     let only_read = Permissions::of(&[Action::ContactRead]);
     let cx = TenantContext::for_test(clinic.id, clinic.owner, only_read);
-    let refused = world.contacts.create(&cx, named("Ana")).await.unwrap_err();
+    let refused = world
+        .contacts
+        .create(&cx, named("Ana"), None)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, CreateContactError::Denied(_)));
     let denied = "SELECT count(*) FROM app.audit_entries
         WHERE outcome = 'denied' AND action = 'contact.write'";

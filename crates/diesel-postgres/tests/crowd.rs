@@ -47,7 +47,10 @@ async fn a_crowd_is_written_as_the_store_writes_its_contacts() {
             audit: AuditEntry::done(&tools, "contact.create", Resource::contact(person.id)),
             event: Event::new(&tools, "contact.created", person.id, serde_json::json!({})),
         };
-        store.create(&clinics.a.cx, person, trace).await.unwrap();
+        store
+            .create(&clinics.a.cx, person, trace, None)
+            .await
+            .unwrap();
     }
     let behind = base.superuser().await;
     rows.copy(&behind).await;

@@ -36,6 +36,21 @@ impl<T: DeserializeOwned + Validate> Body<T> {
     pub fn read(self) -> Result<T, Problem> {
         decode(&self.bytes?)
     }
+
+    /// One form of what was sent, whatever the white space and the order of its keys: by it two
+    /// requests are known for the same. Of what is no JSON, the bytes themselves.
+    pub(crate) fn canonical(&self) -> Vec<u8> {
+        let Ok(bytes) = &self.bytes else {
+            return Vec::new();
+        };
+        match serde_json::from_slice::<serde_json::Value>(bytes) {
+            Ok(mut value) => {
+                value.sort_all_objects();
+                serde_json::to_vec(&value).unwrap_or_default()
+            }
+            Err(_) => bytes.to_vec(),
+        }
+    }
 }
 
 impl<T: 'static> FromRequest for Body<T> {

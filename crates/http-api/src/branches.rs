@@ -19,7 +19,9 @@ use crate::catalogue::ProblemCode;
 use crate::patch::{PatchField, given};
 use crate::problem::{Problem, ProblemDocument};
 use crate::rules::Rules;
-use crate::{Body, EntityTag, Id, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant};
+use crate::{
+    Answer, Body, EntityTag, Id, IdempotencyKey, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant,
+};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -373,6 +375,16 @@ fn tag(tools: &Toolkit, cx: &TenantContext, branch: &Branch) -> EntityTag {
     EntityTag::of_record(tools, cx, "branch", branch.id, branch.version, "")
 }
 
+/// The answer about a new branch.
+fn created(tools: &Toolkit, cx: &TenantContext) -> impl Fn(&Branch) -> Answer + use<> {
+    let (tools, cx) = (tools.clone(), cx.clone());
+    move |branch| {
+        let location = format!("/api/v1/branches/{}", branch.id);
+        let tag = tag(&tools, &cx, branch);
+        Answer::created(&location, &tag, &BranchAnswer::from(branch))
+    }
+}
+
 /// The branch as it is after an act, with its new tag.
 fn answer(
     mut response: HttpResponseBuilder,
@@ -426,6 +438,7 @@ async fn list(
 #[utoipa::path(
     operation_id = "branch_create",
     tag = "branches",
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body(content = CreateBranchRequest, example = json!({
         "name": "Centro", "address": {"city": "Recife", "state": "PE", "postalCode": "50050-000"},
         "openingHours": [{"weekday": "monday", "opens": "08:00", "closes": "18:00"}],
@@ -443,16 +456,16 @@ async fn list(
 #[post("/branches")]
 async fn create(
     tenant: Tenant,
+    key: IdempotencyKey,
     body: Body<CreateBranchRequest>,
     tools: web::Data<Toolkit>,
     branches: web::Data<Branches>,
 ) -> Result<HttpResponse, Problem> {
     branches.prepare_create(&tenant).await?;
+    let answer = key.answering(&tools, &tenant, &body, created(&tools, &tenant))?;
     let new = body.read()?.into_domain()?;
-    let branch = branches.create(&tenant, new).await?;
-    let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, format!("/api/v1/branches/{}", branch.id)));
-    Ok(answer(response, &tools, &tenant, &branch))
+    let branch = branches.create(&tenant, new, answer.once()).await?;
+    Ok(answer.about(&branch))
 }
 
 /// Read a branch

@@ -54,6 +54,8 @@ problem_codes! {
     InvalidCursor = "invalid-cursor", BAD_REQUEST, "Invalid cursor";
     /// The clinic is missing or malformed: send its id in `X-Clinic-Id` or `clinic_id`, or in both alike.
     ClinicRequired = "clinic-required", BAD_REQUEST, "Clinic required";
+    /// This needs an `Idempotency-Key`: send a random one, and the same one when you try again.
+    IdempotencyKeyRequired = "idempotency-key-required", BAD_REQUEST, "Idempotency key required";
     // 401 and 403: who asks.
     /// The access token is missing, malformed, expired or not ours: log in again.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Not authenticated";
@@ -81,6 +83,8 @@ problem_codes! {
     Conflict = "conflict", CONFLICT, "Conflict";
     /// Another record of this clinic already holds a value that must be unique.
     AlreadyExists = "already-exists", CONFLICT, "Already exists";
+    /// A request with this `Idempotency-Key` has not ended yet: try again as `Retry-After` says.
+    IdempotencyInFlight = "idempotency-in-flight", CONFLICT, "Request in flight";
     /// The record changed since it was read: read it again, then retry with its new `ETag`.
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "Precondition failed";
     /// The body did not arrive in time; the connection is closed. Send it again.
@@ -93,6 +97,8 @@ problem_codes! {
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
     /// The request is well formed, but a rule of the domain forbids it; `detail` says which.
     RuleViolated = "rule-violated", UNPROCESSABLE_ENTITY, "Not possible";
+    /// This `Idempotency-Key` was sent before, with another body: send a new request with a key of its own.
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "Idempotency key reused";
     /// Changing this record needs `If-Match` with the `ETag` it was read with.
     PreconditionRequired = "precondition-required", PRECONDITION_REQUIRED, "Precondition required";
     /// Too many requests: wait as long as `Retry-After` says.

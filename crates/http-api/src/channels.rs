@@ -9,6 +9,7 @@ use conversations::channel::{
 use conversations::error::{
     AccessError, CreateChannelError, ListError, RotateSecretError, SwitchChannelError,
 };
+use conversations::service::CreatedChannel;
 use conversations::{Channel, Channels, Provider};
 use kernel::{ChannelId, PageLimit, TenantContext, Toolkit};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,9 @@ use crate::id::Id;
 use crate::problem::{Problem, ProblemDocument};
 use crate::rules::Rules;
 use crate::webhooks::webhook_path;
-use crate::{Body, EntityTag, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant};
+use crate::{
+    Answer, Body, EntityTag, IdempotencyKey, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant,
+};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -215,6 +218,19 @@ fn tag(tools: &Toolkit, cx: &TenantContext, channel: &Channel) -> EntityTag {
     EntityTag::of_record(tools, cx, "channel", channel.id, channel.row_version, "")
 }
 
+/// The answer about a new channel: the one moment when its verify token is shown, and again to
+/// who repeats the request with its key, within a day.
+fn created(tools: &Toolkit, cx: &TenantContext) -> impl Fn(&CreatedChannel) -> Answer + use<> {
+    let (tools, cx) = (tools.clone(), cx.clone());
+    move |created| {
+        let tag = tag(&tools, &cx, &created.channel);
+        let mut answer = ChannelAnswer::from(created.channel.clone());
+        answer.verify_token = Some(created.verify_token.reveal());
+        let location = format!("/api/v1/channels/{}", answer.id);
+        Answer::created(&location, &tag, &answer)
+    }
+}
+
 fn changed(tools: &Toolkit, cx: &TenantContext, channel: Channel) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::ETAG, tag(tools, cx, &channel).to_string()))
@@ -268,6 +284,7 @@ pub(crate) fn page_limit(asked: Option<u32>) -> Result<PageLimit, Problem> {
 #[utoipa::path(
     operation_id = "channel_create",
     tag = "channels",
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body(content = CreateChannelRequest, example = json!({
         "name": "Recepção", "provider": "whatsapp-cloud", "phoneNumberId": "106540352242922",
         "displayPhoneNumber": "+55 11 3003-4000", "appSecret": "5f4dcc3b5aa765d61d8327deb882cf99",
@@ -287,20 +304,16 @@ pub(crate) fn page_limit(asked: Option<u32>) -> Result<PageLimit, Problem> {
 #[post("/channels")]
 async fn create(
     tenant: Tenant,
+    key: IdempotencyKey,
     body: Body<CreateChannelRequest>,
     tools: web::Data<Toolkit>,
     channels: web::Data<Channels>,
 ) -> Result<HttpResponse, Problem> {
     channels.prepare_create(&tenant).await?;
+    let answer = key.answering(&tools, &tenant, &body, created(&tools, &tenant))?;
     let asked = body.read()?.into_domain()?;
-    let created = channels.create(&tenant, asked).await?;
-    let tag = tag(&tools, &tenant, &created.channel);
-    let mut answer = ChannelAnswer::from(created.channel);
-    answer.verify_token = Some(created.verify_token.reveal());
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, format!("/api/v1/channels/{}", answer.id)))
-        .insert_header((header::ETAG, tag.to_string()))
-        .json(answer))
+    let channel = channels.create(&tenant, asked, answer.once()).await?;
+    Ok(answer.about(&channel))
 }
 
 /// Read a channel

@@ -15,10 +15,15 @@ use utoipa::OpenApi as _;
 use utoipa_actix_web::AppExt as _;
 
 use crate::catalogue::ProblemCode;
+use crate::idempotency::KEY_HEADER;
 use crate::problem::{InvalidParam, ProblemDocument};
 use crate::routes;
 
 const DESCRIPTION: &str = include_str!("openapi.md");
+const KEY_DESCRIPTION: &str = "A random text of at most 255 visible ASCII characters, in quotes or \
+    without, that is this request's own. Sent again with the same key and body within 24 hours, by \
+    the same caller, the request is answered as it was the first time, and nothing is done twice. \
+    Failures are not kept: what failed is tried anew.";
 const METHODS: &[&str] = &["get", "put", "post", "delete", "patch", "head", "options"];
 
 #[derive(utoipa::OpenApi)]
@@ -175,6 +180,17 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
             failures.push(ProblemCode::PreconditionRequired);
         }
     }
+    if let Some(key) = list(operation, "parameters")
+        .iter_mut()
+        .find(|parameter| parameter["name"] == KEY_HEADER)
+    {
+        key["description"] = KEY_DESCRIPTION.into();
+        key["schema"] = json!({"type": "string", "minLength": 1, "maxLength": 257});
+        key["example"] = "8e03978e-40d5-43dd-bc93-6894a57f9324".into();
+        failures.push(ProblemCode::IdempotencyInFlight);
+        failures.push(ProblemCode::IdempotencyKeyReused);
+        describe_idempotency(operation);
+    }
     if list(operation, "parameters").is_empty() {
         operation.remove("parameters");
     }
@@ -185,6 +201,34 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
             let status = code.status().as_u16().to_string();
             let reference = json!({"$ref": format!("#/components/responses/Problem{status}")});
             responses.entry(status).or_insert(reference);
+        }
+    }
+}
+
+/// What an operation that takes a key may answer beside its own.
+fn describe_idempotency(operation: &mut Map<String, Value>) {
+    let Some(responses) = operation
+        .get_mut("responses")
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    for (status, response) in responses {
+        let also = match status.as_str() {
+            "409" => "Or a request with this `Idempotency-Key` has not ended yet.",
+            "422" => "Or this `Idempotency-Key` was sent before, with another body.",
+            status if status.starts_with('2') => {
+                response["headers"]["Idempotency-Replayed"] = json!({
+                    "description": "`true` where this is the answer of an earlier request with \
+                        the same `Idempotency-Key`.",
+                    "schema": {"type": "string", "enum": ["true"]},
+                });
+                continue;
+            }
+            _ => continue,
+        };
+        if let Some(text) = response.get("description").and_then(Value::as_str) {
+            response["description"] = format!("{text} {also}").into();
         }
     }
 }
@@ -391,6 +435,26 @@ mod tests {
             .map(|(name, lacking)| format!("{name} lacks {}", lacking.join(", ")))
             .collect();
         assert!(incomplete.is_empty(), "\n{}", incomplete.join("\n"));
+    }
+
+    /// Operations that create and take no key. None may be added; who gives one its key takes it
+    /// off the list.
+    const WITHOUT_A_KEY: &[&str] = &[];
+
+    #[test]
+    fn every_operation_that_creates_takes_an_idempotency_key() {
+        let without: Vec<String> = operations()
+            .filter(|(name, operation)| {
+                let responses = operation.get("responses").and_then(Value::as_object);
+                let creates = responses.is_some_and(|all| all.contains_key("201"));
+                let parameters = operation.get("parameters").and_then(Value::as_array);
+                let mut parameters = parameters.into_iter().flatten();
+                let keyed = parameters.any(|parameter| parameter["name"] == KEY_HEADER);
+                name.starts_with("post ") && creates && !keyed
+            })
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(without, WITHOUT_A_KEY);
     }
 
     #[test]

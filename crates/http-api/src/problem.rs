@@ -8,11 +8,12 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
-use kernel::{Denied, RequestId, StoreError};
+use kernel::{Denied, Repeat, RequestId, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalogue::ProblemCode;
+use crate::idempotency::Answer;
 
 /// The media type of every failure.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -26,6 +27,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     invalid_params: Vec<InvalidParam>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is answered in its place: the answer of an act that was done before.
+    replay: Option<Box<Answer>>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -51,6 +54,7 @@ impl Problem {
             detail: Cow::Borrowed(code.explanation()),
             invalid_params: Vec::new(),
             headers: Vec::new(),
+            replay: None,
             source: None,
         }
     }
@@ -108,6 +112,15 @@ impl Problem {
         self
     }
 
+    /// The answer of an act that was done before, under the same key. It is no failure: it stops a
+    /// handler as one does, and goes out as it went out then.
+    fn replay(answer: Answer) -> Self {
+        Self {
+            replay: Some(Box::new(answer)),
+            ..Self::new(ProblemCode::Conflict)
+        }
+    }
+
     /// What caused it: logged once by the edge, never shown.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -160,6 +173,9 @@ impl Problem {
     }
 
     pub(crate) fn response(&self, request: Option<RequestId>, trace: Option<&str>) -> HttpResponse {
+        if let Some(answer) = &self.replay {
+            return answer.replayed();
+        }
         let mut response = HttpResponse::build(self.code.status());
         for (name, value) in &self.headers {
             response.append_header((name.clone(), value.clone()));
@@ -223,7 +239,8 @@ impl Error for Problem {
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.code.status()
+        let replayed = self.replay.as_ref().map(|answer| answer.status());
+        replayed.unwrap_or(self.code.status())
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -248,6 +265,9 @@ impl From<Denied> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Repeat(repeat) = error {
+            return repeat.into();
+        }
         let problem = if error.is_transient() {
             Self::new(ProblemCode::Unavailable)
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
@@ -255,5 +275,19 @@ impl From<StoreError> for Problem {
             Self::new(ProblemCode::Internal)
         };
         problem.caused_by(error)
+    }
+}
+
+impl From<Repeat> for Problem {
+    fn from(repeat: Repeat) -> Self {
+        match repeat {
+            Repeat::Done(bytes) => match Answer::from_bytes(&bytes) {
+                Some(answer) => Self::replay(answer),
+                None => Self::new(ProblemCode::Internal).caused_by("a kept answer is none"),
+            },
+            Repeat::InFlight => Self::new(ProblemCode::IdempotencyInFlight)
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Repeat::OtherRequest => ProblemCode::IdempotencyKeyReused.into(),
+        }
     }
 }

@@ -63,7 +63,10 @@ impl From<StoreError> for JobError {
             StoreError::Unavailable(_) => Self::Transient(FailureCode("store_unavailable")),
             StoreError::Contention(_) => Self::Contended(FailureCode("store_contention")),
             StoreError::Corrupt(_) => Self::Permanent(FailureCode("store_corrupt")),
-            StoreError::Failed(_) => Self::Transient(FailureCode("store_failed")),
+            // Jobs bring no key: the same defect as any other.
+            StoreError::Failed(_) | StoreError::Repeat(_) => {
+                Self::Transient(FailureCode("store_failed"))
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod ids;
 pub mod job;
 pub mod mail;
 pub mod metrics;
+pub mod once;
 pub mod page;
 pub mod phone;
 pub mod ports;
@@ -38,6 +39,7 @@ pub use ids::{
     InboxId, InvalidId, JobId, MessageId, RequestId, SessionId, TypedId, UserId,
 };
 pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
+pub use once::{Once, OnceKey, Repeat};
 pub use page::{Page, PageLimit};
 pub use phone::{Phone, PhoneKey};
 pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};

@@ -52,6 +52,8 @@ pub enum KeyPurpose {
     Audit,
     /// Entity tags.
     EntityTag,
+    /// Idempotency keys, and the answers that are kept under them.
+    Idempotency,
     /// Hashes of tried e-mails in the platform's security log.
     SecurityLog,
     /// Refresh tokens: their seals, their hashes at rest, and what follows from one.
@@ -68,6 +70,7 @@ impl KeyPurpose {
             Self::ChannelSecret => "channel-secret",
             Self::Audit => "audit",
             Self::EntityTag => "entity-tag",
+            Self::Idempotency => "idempotency",
             Self::SecurityLog => "security-log",
             Self::RefreshToken => "refresh-token",
         }

@@ -326,13 +326,14 @@ mod tests {
         KeyOwner::Clinic(ClinicId::from(Uuid::from_u128(number)))
     }
 
-    const PURPOSES: [KeyPurpose; 8] = [
+    const PURPOSES: [KeyPurpose; 9] = [
         KeyPurpose::Cursor,
         KeyPurpose::DocumentLookup,
         KeyPurpose::DocumentAtRest,
         KeyPurpose::ChannelSecret,
         KeyPurpose::Audit,
         KeyPurpose::EntityTag,
+        KeyPurpose::Idempotency,
         KeyPurpose::SecurityLog,
         KeyPurpose::RefreshToken,
     ];

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use kernel::cursor::{ListIdentity, Position, SortValue, open_cursor, seal_cursor};
 use kernel::{
-    Action, ChannelId, Denied, EndpointId, Gate, KeyOwner, KeyPurpose, Page, PageLimit, Resource,
-    TenantContext, Toolkit, TypedId as _,
+    Action, ChannelId, Denied, EndpointId, Gate, KeyOwner, KeyPurpose, Once, Page, PageLimit,
+    Resource, TenantContext, Toolkit, TypedId as _,
 };
 
 use crate::channel::{
@@ -97,11 +97,12 @@ impl Channels {
         channel.ok_or(AccessError::NotFound)
     }
 
-    /// Creates a channel with an endpoint of its own.
+    /// Creates a channel with an endpoint of its own, and only once where the caller gave a key.
     pub async fn create(
         &self,
         cx: &TenantContext,
         asked: CreateChannel,
+        once: Option<Once<CreatedChannel>>,
     ) -> Result<CreatedChannel, CreateChannelError> {
         self.gate
             .authorize(cx, Action::ChannelManage, Resource::any(RESOURCE))
@@ -137,11 +138,13 @@ impl Channels {
             secret_id,
             secret_sealed: self.seal(&secret_binding(endpoint, secret_id), &asked.secret),
         };
-        let channel = self.store.create(cx, new).await?;
-        Ok(CreatedChannel {
-            channel,
+        let mut created = CreatedChannel {
+            channel: new.channel.clone(),
             verify_token,
-        })
+        };
+        let claim = once.map(|once| once.claim(cx, &self.tools, &created));
+        created.channel = self.store.create(cx, new, claim).await?;
+        Ok(created)
     }
 
     /// One channel.

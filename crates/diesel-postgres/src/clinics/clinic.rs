@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use clinics::ports::WriteError;
 use clinics::{Branch, BranchQuery, BranchStore, Clinic, ClinicStore};
+use kernel::once::Claim;
 use kernel::{AuditEntry, BranchId, Event, StoreError, TenantContext, TypedId as _};
 
 use super::rows::{BranchRow, ClinicRow, stored};
@@ -133,6 +134,7 @@ impl BranchStore for PgBranches {
         branch: &Branch,
         entry: AuditEntry,
         event: Event,
+        claim: Option<Claim>,
     ) -> Result<(), WriteError> {
         let insert = InsertBranch {
             clinic: cx.clinic().as_uuid(),
@@ -148,6 +150,7 @@ impl BranchStore for PgBranches {
         };
         self.db
             .write(cx, BRANCH_CREATE, |batch| {
+                batch.claim(claim);
                 batch.execute(insert);
                 batch.audit(&entry);
                 batch.emit(&event);

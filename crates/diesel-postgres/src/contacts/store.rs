@@ -13,6 +13,7 @@ use contacts::{
     Source, Tag, UpdateContactError,
 };
 use kernel::document::Document;
+use kernel::once::Claim;
 use kernel::text::{PersonName, name_key};
 use kernel::{
     AuditEntry, ChangedValue, ContactId, KeyOwner, KeyPurpose, Keys, StoreError, TenantContext,
@@ -253,6 +254,7 @@ impl ContactStore for PgContactStore {
         cx: &TenantContext,
         new: NewContact,
         trace: Trace,
+        claim: Option<Claim>,
     ) -> Result<Contact, CreateContactError> {
         let clinic = cx.clinic().as_uuid();
         let id = new.id.as_uuid();
@@ -272,6 +274,7 @@ impl ContactStore for PgContactStore {
         let written = self
             .db
             .write(cx, CREATE, |batch| {
+                batch.claim(claim);
                 batch.execute(InsertContact {
                     clinic,
                     id,

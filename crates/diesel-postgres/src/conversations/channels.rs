@@ -11,6 +11,7 @@ use diesel::sql_types::{
     BigInt, Binary, Bool, Nullable, Text, Timestamptz, Untyped, Uuid as SqlUuid,
 };
 use kernel::cursor::{Position, SortValue};
+use kernel::once::Claim;
 use kernel::{
     AuditEntry, ChangedValue, ChannelId, PageLimit, Resource, StoreError, TenantContext, Toolkit,
     TypedId as _,
@@ -308,11 +309,13 @@ impl ChannelStore for PgChannelStore {
         &self,
         cx: &TenantContext,
         new: NewChannel,
+        claim: Option<Claim>,
     ) -> Result<Channel, CreateChannelError> {
         let channel = &new.channel;
         let clinic = cx.clinic().as_uuid();
         self.db
             .write(cx, CREATE, |batch| {
+                batch.claim(claim);
                 batch.execute(InsertEndpoint {
                     id: channel.endpoint.into(),
                     clinic,

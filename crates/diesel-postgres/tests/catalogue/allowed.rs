@@ -62,6 +62,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "sessions_by_user", DEFINER_ALONE),
     allow("index", "sessions_by_end", DEFINER_ALONE),
     allow("index", "sessions_by_idleness", DEFINER_ALONE),
+    allow("index", "idempotency_keys_expiring", DEFINER_ALONE),
     allow("index", "webhook_endpoints_pk", THE_INGRESS),
     allow("index", "webhook_endpoints_path_key_unique", THE_INGRESS),
     allow("index", "webhook_endpoint_secrets_pk", THE_INGRESS),
@@ -106,6 +107,11 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "secret-column",
         "app.webhook_endpoint_secrets.sealed",
         "sealed; of the present clinic's endpoints",
+    ),
+    allow(
+        "secret-column",
+        "app.idempotency_keys.answer",
+        "sealed; an answer of the present clinic's, given again to who had it",
     ),
     allow(
         "definer-column",

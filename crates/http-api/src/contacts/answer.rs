@@ -303,14 +303,14 @@ pub(super) fn example() -> serde_json::Value {
 }
 
 /// A contact, on its way out.
-pub(super) struct ContactAnswer {
-    pub(super) contact: Contact,
+pub(super) struct ContactAnswer<'a> {
+    pub(super) contact: &'a Contact,
     pub(super) fields: Fields,
 }
 
-impl Serialize for ContactAnswer {
+impl Serialize for ContactAnswer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let contact = &self.contact;
+        let contact = self.contact;
         let phones: Vec<EntryAnswer<'_>> = contact
             .phones
             .iter()

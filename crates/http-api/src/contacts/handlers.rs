@@ -17,7 +17,9 @@ use super::request::{
 use crate::catalogue::ProblemCode;
 use crate::id::Id;
 use crate::problem::{Problem, ProblemDocument};
-use crate::{Body, EntityTag, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant};
+use crate::{
+    Answer, Body, EntityTag, IdempotencyKey, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant,
+};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -35,16 +37,27 @@ fn tag(tools: &Toolkit, cx: &TenantContext, contact: &Contact, fields: Fields) -
     EntityTag::of_record(tools, cx, "contact", contact.id, contact.version, &view)
 }
 
+/// The answer about a new contact.
+fn created(tools: &Toolkit, cx: &TenantContext) -> impl Fn(&Contact) -> Answer + use<> {
+    let (tools, cx) = (tools.clone(), cx.clone());
+    move |contact| {
+        let fields = Fields::of_contact();
+        let location = format!("/api/v1/contacts/{}", contact.id);
+        let tag = tag(&tools, &cx, contact, fields);
+        Answer::created(&location, &tag, &ContactAnswer { contact, fields })
+    }
+}
+
 /// The contact as it is after an act, with its new tag.
 fn answer(
     mut response: actix_web::HttpResponseBuilder,
     tools: &Toolkit,
     cx: &TenantContext,
-    contact: Contact,
+    contact: &Contact,
 ) -> HttpResponse {
     let fields = Fields::of_contact();
     response
-        .insert_header((header::ETAG, tag(tools, cx, &contact, fields).to_string()))
+        .insert_header((header::ETAG, tag(tools, cx, contact, fields).to_string()))
         .json(ContactAnswer { contact, fields })
 }
 
@@ -92,6 +105,7 @@ async fn list(
 #[utoipa::path(
     operation_id = "contact_create",
     tag = "contacts",
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body(content = CreateContactRequest, example = json!({
         "name": "Helena Nakamura Dias", "birthDate": "1987-03-14", "document": "111.444.777-35",
         "status": "active", "source": "instagram", "tags": ["retorno"],
@@ -113,16 +127,16 @@ async fn list(
 #[post("/contacts")]
 async fn create(
     tenant: Tenant,
+    key: IdempotencyKey,
     body: Body<CreateContactRequest>,
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
     contacts.prepare_create(&tenant).await?;
+    let answer = key.answering(&tools, &tenant, &body, created(&tools, &tenant))?;
     let new = body.read()?.into_domain(tools.now())?;
-    let contact = contacts.create(&tenant, new).await?;
-    let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, format!("/api/v1/contacts/{}", contact.id)));
-    Ok(answer(response, &tools, &tenant, contact))
+    let contact = contacts.create(&tenant, new, answer.once()).await?;
+    Ok(answer.about(&contact))
 }
 
 /// Read a contact
@@ -162,6 +176,7 @@ async fn read(
         .await?
         .ok_or_else(Problem::not_found)?;
     let tag = tag(&tools, &tenant, &contact, fields);
+    let contact = &contact;
     Ok(if_none_match.answer(&tag, &ContactAnswer { contact, fields }))
 }
 
@@ -208,7 +223,7 @@ async fn update(
     if_match.require(&tag(&tools, &tenant, &present, Fields::of_contact()))?;
     let expected = Some(present.version);
     let contact = contacts.update(&tenant, id.0, expected, patch).await?;
-    Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
+    Ok(answer(HttpResponse::Ok(), &tools, &tenant, &contact))
 }
 
 /// Archive a contact
@@ -237,7 +252,7 @@ async fn archive(
 ) -> Result<HttpResponse, Problem> {
     let expected = expected_version(&tenant, id.0, &if_match, &tools, &contacts).await?;
     let contact = contacts.archive(&tenant, id.0, expected).await?;
-    Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
+    Ok(answer(HttpResponse::Ok(), &tools, &tenant, &contact))
 }
 
 /// Restore a contact
@@ -266,7 +281,7 @@ async fn restore(
 ) -> Result<HttpResponse, Problem> {
     let expected = expected_version(&tenant, id.0, &if_match, &tools, &contacts).await?;
     let contact = contacts.restore(&tenant, id.0, expected).await?;
-    Ok(answer(HttpResponse::Ok(), &tools, &tenant, contact))
+    Ok(answer(HttpResponse::Ok(), &tools, &tenant, &contact))
 }
 
 /// The version to archive or restore, where `If-Match` is given and names the present one. `None`

@@ -47,6 +47,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: actix_web::http::header::HeaderMap,
     pub(crate) body: Value,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -255,6 +256,7 @@ impl Ask<'_> {
             status,
             headers,
             body,
+            bytes: bytes.to_vec(),
         }
     }
 }

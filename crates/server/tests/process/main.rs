@@ -289,3 +289,59 @@ async fn nothing_personal_reaches_a_span_a_line_or_an_error() {
         assert!(!ended.said.contains(canary), "{canary} reached the log");
     }
 }
+
+#[actix_web::test]
+async fn a_request_whose_answer_was_lost_is_answered_by_the_next_server() {
+    let base = TestDatabase::new().await;
+    let clinics = two_clinics(&base).await;
+    let program = Program::new(&base.app_url());
+    let token = format!("Bearer {}", program.token(clinics.a.owner));
+    let clinic = clinics.a.id.to_string();
+    let headers = [
+        ("Authorization", token.as_str()),
+        ("X-Clinic-Id", &clinic),
+        (
+            "Idempotency-Key",
+            "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"",
+        ),
+    ];
+    let whole = request(
+        "POST",
+        "/api/v1/contacts",
+        &headers,
+        r#"{"name":"Helena Dias"}"#,
+    );
+    let superuser = base.superuser().await;
+    let made = async || -> Vec<String> {
+        let sql = "SELECT id::text FROM app.contacts";
+        let rows = superuser.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+
+    let running = program.start();
+    let mut lost = running.connect().unwrap();
+    lost.write_all(whole.as_bytes()).unwrap();
+    while made().await.is_empty() {
+        sleep(Duration::from_millis(1));
+    }
+    // It is committed, and nobody has read the answer.
+    running.signal(Signal::KILL);
+    drop(lost);
+    drop(running.wait());
+
+    let running = program.start();
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let answer = running.send(&whole);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 201"), "{answer}");
+        assert!(head.contains("idempotency-replayed: true"), "{answer}");
+        answers.push(body.to_owned());
+    }
+    let made = made().await;
+    assert_eq!(made.len(), 1);
+    assert!(answers[0].contains(&made[0]), "{}", answers[0]);
+    assert_eq!(answers[0], answers[1]);
+    let ended = running.stop();
+    assert!(ended.success, "{}", ended.said);
+}
