@@ -81,6 +81,11 @@ pub(crate) fn signature(secret: &str, body: &[u8]) -> String {
 }
 
 impl Session<'_> {
+    /// What it is known by.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let answer = self
             .client

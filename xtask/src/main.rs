@@ -21,6 +21,7 @@ mod environment;
 mod fuzz;
 mod interrupt;
 mod openapi;
+mod overload;
 mod plans;
 mod postgres;
 mod process;
@@ -73,6 +74,7 @@ enum Command {
     Fuzz(fuzz::Args),
     Plans(plans::Args),
     Deploy(deploy::Args),
+    Overload(overload::Args),
     #[command(hide = true)]
     Deadline(deadline::Args),
 }
@@ -93,6 +95,7 @@ impl Command {
             Self::Fuzz(args) => args.run(checkout),
             Self::Plans(args) => args.run(checkout),
             Self::Deploy(args) => args.run(checkout),
+            Self::Overload(args) => args.run(checkout),
             Self::Deadline(args) => args.run(),
         }
     }

@@ -244,6 +244,11 @@ impl Serving {
         bail!("the server ended by itself ({status})")
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it as a power cut would.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;

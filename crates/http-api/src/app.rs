@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, web};
 use kernel::Toolkit;
+use kernel::counter::SharedCounters;
 use tracing::Span;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -16,6 +18,7 @@ use crate::catalogue::ProblemCode;
 use crate::cors::Cors;
 use crate::edge::Edge;
 use crate::health::{HealthCheck, HealthChecks};
+use crate::limits::{LimitSettings, Limits};
 use crate::payload::{BODY_TIMEOUT, BodyTimeout, JSON_LIMIT, RAW_LIMIT};
 use crate::problem::Problem;
 use crate::refresh_cookie::RefreshCookie;
@@ -53,6 +56,8 @@ pub struct ApiSettings {
     pub cors: Cors,
     /// Whether the cookie of a browser's session is `Secure`. False is for developers alone.
     pub secure_cookies: bool,
+    /// How much anybody may ask for.
+    pub limits: LimitSettings,
 }
 
 /// How long a request may take where nothing else is configured.
@@ -66,6 +71,7 @@ impl Default for ApiSettings {
             request_timeout: REQUEST_TIMEOUT,
             cors: Cors::default(),
             secure_cookies: true,
+            limits: LimitSettings::default(),
         }
     }
 }
@@ -74,6 +80,9 @@ pub(crate) struct Shared {
     pub(crate) tools: Toolkit,
     pub(crate) hooks: ApiHooks,
     pub(crate) settings: ApiSettings,
+    pub(crate) limits: Arc<Limits>,
+    /// Workers that have made their application.
+    pub(crate) workers: AtomicU16,
 }
 
 type Installer = Box<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
@@ -87,17 +96,22 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API without services.
+    /// An API without services. `counters` are those that all nodes share, where there are any; then
+    /// run [`Limits::keep_leases`].
     pub fn new(
         tools: Toolkit,
         authenticator: Arc<dyn Authenticator>,
         hooks: ApiHooks,
         settings: ApiSettings,
+        counters: Option<Arc<dyn SharedCounters>>,
     ) -> Self {
+        let limits = Limits::new(settings.limits, tools.clone(), counters);
         let shared = Arc::new(Shared {
             tools,
             hooks,
             settings,
+            limits: Arc::new(limits),
+            workers: AtomicU16::new(0),
         });
         Self {
             shared,
@@ -105,6 +119,11 @@ impl Api {
             checks: Vec::new(),
             services: Vec::new(),
         }
+    }
+
+    /// How much anybody may ask for.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.shared.limits)
     }
 
     /// Adds a service: handlers get it as `web::Data<T>`.
@@ -147,6 +166,7 @@ pub fn app(
         .app_data(api.authenticator.clone())
         .app_data(web::Data::new(api.shared.tools.clone()))
         .app_data(web::Data::new(api.checks.clone()))
+        .app_data(web::Data::from(api.limits()))
         .app_data(BodyTimeout(api.shared.settings.body_timeout))
         .app_data(RefreshCookie::new(api.shared.settings.secure_cookies))
         .configure(|config| {

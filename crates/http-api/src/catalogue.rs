@@ -108,6 +108,10 @@ problem_codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error";
     /// Something this needs does not answer now: retry as `Retry-After` says.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Unavailable";
+    /// The server has too much to do to take this on: retry as `Retry-After` says, and later each time.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Overloaded";
+    /// As many users are active as this installation takes; those who are active already may go on. Retry as `Retry-After` says.
+    TooManyUsers = "too-many-users", SERVICE_UNAVAILABLE, "Too many users";
     /// The answer took too long and was given up. A change may have been made or not: read before you try again.
     TimedOut = "timed-out", SERVICE_UNAVAILABLE, "Timed out";
 }

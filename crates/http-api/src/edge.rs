@@ -9,6 +9,7 @@ use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
@@ -28,6 +29,7 @@ use crate::app::Shared;
 use crate::catalogue::ProblemCode;
 use crate::compress::{self, Encoding};
 use crate::headers;
+use crate::limits::{self, Class, Limits, Marks, Visitor};
 use crate::problem::{PROBLEM_JSON, Problem};
 
 /// Longest path and query, in bytes.
@@ -81,6 +83,7 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
+        limits::watch_lag(&self.0.limits, &self.0.workers);
         ready(Ok(EdgeService {
             service: Rc::new(service),
             shared: Arc::clone(&self.0),
@@ -106,11 +109,18 @@ where
     actix_web::dev::forward_ready!(service);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let visit = Visit::begin(&self.shared, &mut request);
+        rename_alias(&mut request);
+        let class = Class::of(request.path(), request.query_string());
+        let Some(admitted) = Admitted::enter(&self.shared.limits, class) else {
+            let response = turned_away(&self.shared, &request);
+            return Box::pin(ready(Ok(request.into_response(response))));
+        };
+        let visit = Visit::begin(&self.shared, &mut request, class);
         let service = Rc::clone(&self.service);
         let span = visit.span.clone();
         Box::pin(
             async move {
+                let _admitted = admitted;
                 if request
                     .uri()
                     .path_and_query()
@@ -122,6 +132,10 @@ where
                 }
                 if let Some(response) = visit.preflight(&request) {
                     return Ok(request.into_response(visit.close(response)));
+                }
+                if let Err(problem) = visit.shared.limits.on_arrival(&visit.visitor) {
+                    let response = visit.finish_problem(&problem);
+                    return Ok(request.into_response(response));
                 }
                 let patience = visit.shared.settings.request_timeout;
                 let inner = AssertUnwindSafe(timeout(patience, service.call(request)));
@@ -157,6 +171,55 @@ where
     }
 }
 
+/// The place of a request among those in progress.
+struct Admitted {
+    limits: Arc<Limits>,
+    class: Class,
+    began: Instant,
+}
+
+impl Admitted {
+    fn enter(limits: &Arc<Limits>, class: Class) -> Option<Self> {
+        limits.admit(class).then(|| Self {
+            limits: Arc::clone(limits),
+            class,
+            began: Instant::now(),
+        })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.limits.leave(self.class, self.began.elapsed());
+    }
+}
+
+/// The answer to a request that is not looked at: no span and no line, which would cost what is to
+/// be saved. It is counted.
+fn turned_away(shared: &Shared, request: &ServiceRequest) -> HttpResponse {
+    let id: RequestId = shared.tools.id();
+    // Spread a little, so that those who were turned away together do not come back together.
+    let seconds = if uuid::Uuid::from(id).as_bytes()[15] & 1 == 0 {
+        "1"
+    } else {
+        "2"
+    };
+    let problem = Problem::new(ProblemCode::Overloaded)
+        .header(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+    let mut response = problem.response(Some(id), None);
+    let caller = address::caller(request, &shared.settings.proxies);
+    headers::complete(response.headers_mut(), caller.is_https);
+    let cors = &shared.settings.cors;
+    cors.complete(
+        response.headers_mut(),
+        cors.allowed(request.headers()).as_ref(),
+    );
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
 fn written(response: HttpResponse) -> actix_web::Error {
     actix_web::error::InternalError::from_response("answered", response).into()
 }
@@ -170,6 +233,7 @@ struct Visit {
     route: String,
     caller_request_id: Option<String>,
     caller: Caller,
+    visitor: Visitor,
     /// The page's origin, where it is one that may read answers.
     origin: Option<HeaderValue>,
     accepted: Option<Encoding>,
@@ -179,7 +243,7 @@ struct Visit {
 }
 
 impl Visit {
-    fn begin(shared: &Arc<Shared>, request: &mut ServiceRequest) -> Self {
+    fn begin(shared: &Arc<Shared>, request: &mut ServiceRequest, class: Class) -> Self {
         let id: RequestId = shared.tools.id();
         let began = shared.tools.now();
         let method = method_name(request.method());
@@ -187,7 +251,6 @@ impl Visit {
         if request.method() == Method::HEAD {
             request.head_mut().method = Method::GET;
         }
-        rename_alias(request);
         let route = request
             .match_pattern()
             .unwrap_or_else(|| UNMATCHED.to_owned());
@@ -203,7 +266,18 @@ impl Visit {
                     .into()
             }),
         };
+        let visitor = Visitor {
+            class,
+            address: caller.address,
+            endpoint: match class {
+                Class::Webhook => request.path().into(),
+                _ => Rc::default(),
+            },
+            has_token: request.headers().contains_key(header::AUTHORIZATION),
+            marks: Marks::default(),
+        };
         request.extensions_mut().insert(RequestInfo { origin });
+        request.extensions_mut().insert(visitor.clone());
         let span = tracing::info_span!(
             "http.request",
             otel.name = format!("{method} {route}"),
@@ -227,6 +301,7 @@ impl Visit {
             route,
             caller_request_id: sane_request_id(request.headers()),
             caller,
+            visitor,
             origin: shared.settings.cors.allowed(request.headers()),
             accepted: compress::negotiate(request.headers()),
             if_none_match: request
@@ -295,6 +370,7 @@ impl Visit {
     fn close(mut self, mut response: HttpResponse) -> HttpResponse {
         let took = self.elapsed_ms();
         headers::complete(response.headers_mut(), self.caller.is_https);
+        self.visitor.marks.write(response.headers_mut());
         let cors = &self.shared.settings.cors;
         cors.complete(response.headers_mut(), self.origin.as_ref());
         if let Ok(value) = HeaderValue::from_str(&self.id.to_string()) {

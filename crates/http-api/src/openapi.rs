@@ -147,6 +147,10 @@ fn complete(path: &str, operation: &mut Map<String, Value>) {
         ProblemCode::Internal,
         ProblemCode::Unavailable,
     ];
+    // A probe is never refused for how often it asks.
+    if !path.starts_with("/api/v1/health") {
+        failures.push(ProblemCode::TooManyRequests);
+    }
     if matches!(permission, Permission::SignedIn | Permission::Action) {
         failures.push(ProblemCode::Unauthenticated);
         operation.insert("security".to_owned(), json!([{"bearer": []}]));

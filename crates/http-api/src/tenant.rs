@@ -21,6 +21,7 @@ use std::future::{Ready, ready};
 
 use crate::catalogue::ProblemCode;
 use crate::edge::RequestInfo;
+use crate::limits;
 use crate::problem::Problem;
 use crate::query::{CLINIC_PARAMETER, parameters};
 
@@ -100,6 +101,7 @@ impl FromRequest for Tenant {
                 .grant(caller.origin.clone(), caller.identity, clinic)
                 .await?
                 .ok_or(ProblemCode::NoClinicAccess)?;
+            limits::count_clinic(&request, clinic)?;
             tracing::Span::current().record("acolhe.clinic_id", tracing::field::display(clinic));
             #[expect(
                 clippy::disallowed_methods,
@@ -124,9 +126,16 @@ fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
         return Err(Problem::new(ProblemCode::MalformedRequest).detail(detail));
     }
     let token = bearer(request).ok_or_else(|| unauthenticated("Bearer"))?;
-    let identity = authenticator(request)?
-        .verify(token)
-        .map_err(|InvalidToken| unauthenticated("Bearer error=\"invalid_token\""))?;
+    let verified = authenticator(request)?.verify(token);
+    let identity = verified.map_err(|InvalidToken| {
+        // Too many of them are told that instead.
+        let counted = limits::count_refusal(request);
+        counted.map_or_else(
+            |too_many| too_many,
+            |()| unauthenticated("Bearer error=\"invalid_token\""),
+        )
+    })?;
+    limits::count_user(request, identity.user)?;
     let origin = RequestInfo::of(request)?.origin.clone();
     Ok(Signed { identity, origin })
 }

@@ -120,7 +120,7 @@ pub(crate) fn api_with(clinic: ClinicId, permissions: Permissions, settings: Api
         clinic,
         permissions,
     });
-    Api::new(tools(), authenticator, ApiHooks::default(), settings)
+    Api::new(tools(), authenticator, ApiHooks::default(), settings, None)
 }
 
 /// The body of an answer as JSON.

@@ -10,6 +10,7 @@
 pub mod access;
 pub mod audit;
 pub mod context;
+pub mod counter;
 pub mod cursor;
 pub mod document;
 pub mod email;

@@ -58,6 +58,8 @@ pub enum KeyPurpose {
     SecurityLog,
     /// Refresh tokens: their seals, their hashes at rest, and what follows from one.
     RefreshToken,
+    /// Names of shared counters.
+    RateLimit,
 }
 
 impl KeyPurpose {
@@ -73,6 +75,7 @@ impl KeyPurpose {
             Self::Idempotency => "idempotency",
             Self::SecurityLog => "security-log",
             Self::RefreshToken => "refresh-token",
+            Self::RateLimit => "rate-limit",
         }
     }
 }

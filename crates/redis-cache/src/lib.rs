@@ -6,6 +6,8 @@
 
 #![warn(missing_docs)]
 
+pub mod counters;
 pub mod link;
 
+pub use counters::RedisCounters;
 pub use link::{RedisAddressError, RedisFault, RedisLink, RedisSettings};

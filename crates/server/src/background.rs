@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use diesel_postgres::database::AddressError;
 use diesel_postgres::jobs::PgJobs;
 use diesel_postgres::sequencer::{Sequencer, SequencerSettings};
+use http_api::Api;
 use job_workers::settings::QueueSettings;
 use job_workers::workers::JobPorts;
 use job_workers::{WorkerSettings, Workers};
@@ -98,6 +99,13 @@ impl Background {
             foundation.jobs.clone(),
         ));
         Ok(())
+    }
+
+    /// Leases units of rate limits from the counters that all nodes share, where there are any.
+    pub(crate) fn lease_units(&self, foundation: &Foundation, api: &Api) {
+        if foundation.redis.is_some() {
+            self.runtime.spawn(api.limits().keep_leases());
+        }
     }
 
     /// Ends what runs, in order, within the time there is.

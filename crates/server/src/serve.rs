@@ -55,6 +55,7 @@ fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
     let stop = background.block_on(async { stop_signal() })?;
     background.start(config, &foundation)?;
     let api = wiring::api(&foundation, services, settings);
+    background.lease_units(&foundation, &api);
     let served = listen(&config.http, workers, api, stop, print_address);
     background.stop();
     served
@@ -75,6 +76,7 @@ fn api_settings(config: &Config) -> ApiSettings {
             max_age: http.cors_max_age,
         },
         secure_cookies: config.auth.secure_cookies,
+        limits: http.limits,
     }
 }
 

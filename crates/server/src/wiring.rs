@@ -18,8 +18,9 @@ use diesel_postgres::{Database, PoolSettings};
 use http_api::{Api, ApiHooks, ApiSettings};
 use job_workers::webhook::ProcessChange;
 use job_workers::{Handlers, WakeSignal};
+use kernel::counter::SharedCounters;
 use kernel::{Clock, Gate, Keys, Random, Toolkit};
-use redis_cache::{RedisLink, RedisSettings};
+use redis_cache::{RedisCounters, RedisLink, RedisSettings};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{KeyRing, MasterKey, SystemClock, SystemRandom};
@@ -285,6 +286,8 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
         database: foundation.database.clone(),
         tools: foundation.tools(),
     };
+    let counters = foundation.redis.clone().map(RedisCounters::new);
+    let counters = counters.map(|it| Arc::new(it) as Arc<dyn SharedCounters>);
     let Services {
         access,
         sessions,
@@ -300,6 +303,7 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
         Arc::new(access.clone()),
         hooks,
         settings,
+        counters,
     )
     .with_check(Arc::new(check))
     .with(access)

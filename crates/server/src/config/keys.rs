@@ -114,6 +114,66 @@ pub(crate) const KEYS: &[Key] = &[
         "10m",
         "How long a browser may remember what such a page may send.",
     ),
+    key(
+        "http.max_in_flight",
+        "1024",
+        "Requests in progress at most; 0 is any number. Fewer are let in while they take longer than http.latency_target in the mean; the others get a 503 at once.",
+    ),
+    key(
+        "http.latency_target",
+        "250ms",
+        "The mean time of a request above which fewer are let in.",
+    ),
+    key(
+        "http.max_active_users",
+        "0",
+        "Distinct users of this process who may be active within five minutes; 0 is any number. Further ones get a 503, those who are active go on.",
+    ),
+    key(
+        "limits.enabled",
+        "true",
+        "Whether rates are limited: true or false.",
+    ),
+    key(
+        "limits.user_per_minute",
+        "1000",
+        "Requests of one user in a minute.",
+    ),
+    key(
+        "limits.clinic_per_minute",
+        "20000",
+        "Requests in one clinic in a minute, where its plan says nothing else.",
+    ),
+    key(
+        "limits.address_per_minute",
+        "300",
+        "Requests without a good token from one address (of IPv6, one /64) in a minute.",
+    ),
+    key(
+        "limits.login_per_minute",
+        "30",
+        "Logins and one-time links that are tried from one address in a minute.",
+    ),
+    key(
+        "limits.search_per_minute",
+        "120",
+        "Searches of one user in a minute.",
+    ),
+    key(
+        "limits.export_per_minute",
+        "10",
+        "Exports of one user in a minute.",
+    ),
+    key(
+        "limits.webhook_per_minute",
+        "60000",
+        "Deliveries to one webhook endpoint in a minute. Providers send again what is refused.",
+    ),
+    key(
+        "limits.nodes",
+        "1",
+        "Processes that share the load. Without Redis, or while it is down, each takes its part of every limit.",
+    ),
     secret(
         "database.url",
         "postgres://… of the server's role (acolhe_app). It owns nothing and cannot bypass row security, or the server refuses to start.",

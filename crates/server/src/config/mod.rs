@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clinics::SessionPolicy;
+use http_api::LimitSettings;
 use http_api::address::{ForwardedHeader, Network};
 use http_api::cors::Origin;
 use kernel::Sensitive;
@@ -54,6 +55,7 @@ pub(crate) struct Http {
     pub(crate) proxy_header: ForwardedHeader,
     pub(crate) cors_origins: Vec<Origin>,
     pub(crate) cors_max_age: Duration,
+    pub(crate) limits: LimitSettings,
 }
 
 /// How the database is reached.
@@ -128,6 +130,7 @@ impl Config {
                     "must be origins such as https://painel.example, with spaces between; http is for this machine alone",
                 ),
                 cors_max_age: read.duration("http.cors_max_age"),
+                limits: limits(&mut read),
             },
             database: Database {
                 url: read.secret("database.url"),
@@ -174,6 +177,27 @@ impl Config {
             },
         };
         read.finish(config)
+    }
+}
+
+fn limits(read: &mut Reader<'_>) -> LimitSettings {
+    let mut units = |name| {
+        let units = read.within(name, 1, 60_000_000);
+        u32::try_from(units).unwrap_or(u32::MAX)
+    };
+    LimitSettings {
+        user: units("limits.user_per_minute"),
+        clinic: units("limits.clinic_per_minute"),
+        address: units("limits.address_per_minute"),
+        login: units("limits.login_per_minute"),
+        search: units("limits.search_per_minute"),
+        export: units("limits.export_per_minute"),
+        webhook: units("limits.webhook_per_minute"),
+        enabled: read.parsed("limits.enabled", true),
+        nodes: u32::try_from(read.within("limits.nodes", 1, 1000)).unwrap_or(1),
+        max_active_users: read.within("http.max_active_users", 0, 1_000_000),
+        max_in_flight: read.within("http.max_in_flight", 0, 1_000_000),
+        latency_target: read.duration("http.latency_target"),
     }
 }
 
