@@ -80,6 +80,16 @@ const STEPS: &[Step] = &[
         run: openapi::check,
     },
     Step {
+        name: "client",
+        about: "the TypeScript client is what the OpenAPI document says, and compiles (npm)",
+        run: openapi::check_client,
+    },
+    Step {
+        name: "compatible",
+        about: "the API breaks no caller of the last released one",
+        run: openapi::breaking::check,
+    },
+    Step {
         name: "clippy",
         about: "clippy, warnings denied",
         run: cargo_tools::clippy,
