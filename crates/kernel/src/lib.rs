@@ -27,6 +27,7 @@ pub mod phone;
 pub mod ports;
 pub mod sensitive;
 pub mod text;
+pub mod throttle;
 pub mod toolkit;
 
 pub use access::{Action, Denied, Permissions};
@@ -45,4 +46,5 @@ pub use page::{Page, PageLimit};
 pub use phone::{Phone, PhoneKey};
 pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};
 pub use sensitive::Sensitive;
+pub use throttle::Throttle;
 pub use toolkit::Toolkit;

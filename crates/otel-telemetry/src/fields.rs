@@ -103,7 +103,9 @@ pub const FIELDS: &[(&str, Shape)] = &[
     (HTTP_ROUTE, Shape::Word),
     ("lag_ms", Shape::Number),
     ("lane", Shape::Word),
+    ("limit_bytes", Shape::Number),
     ("max_connections", Shape::Number),
+    ("memory_bytes", Shape::Number),
     (MESSAGING_DESTINATION_NAME, Shape::Word),
     (MESSAGING_OPERATION_NAME, Shape::Word),
     ("messaging.operation.type", Shape::Word),
@@ -129,10 +131,12 @@ pub const FIELDS: &[(&str, Shape)] = &[
     ("signal", Shape::Word),
     ("sqlstate", Shape::Word),
     ("state", Shape::Word),
+    ("suppressed", Shape::Number),
     ("timeout_ms", Shape::Number),
     (URL_SCHEME, Shape::Word),
     ("url.template", Shape::Word),
     ("version", Shape::Word),
+    ("worker", Shape::Number),
     ("workers", Shape::Number),
 ];
 

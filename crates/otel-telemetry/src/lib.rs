@@ -1,4 +1,5 @@
-//! Traces and logs of a process, on stderr and over OTLP, without the people they are about.
+//! Traces, metrics and logs of a process, on stderr and over OTLP, without the people they are
+//! about.
 //!
 //! The server calls [`Telemetry::install`] first and [`Telemetry::shutdown`] last. Every other
 //! crate uses `tracing` alone and knows nothing of this one; what they must agree on is written
@@ -7,6 +8,7 @@
 //! - [`fields`]: which fields exist, and the shape of their values. Everything else is dropped.
 //! - [`spans`]: which spans there are, how they are named, what each carries.
 //! - [`filter`]: which targets never speak below `warn`.
+//! - [`Meter`]: what is measured, of the closed catalogue of [`kernel::metrics`].
 //! - [`trace`]: functions that the server hands to the calling sides.
 //!
 //! Sampling is decided by the trace's first span ([`TelemetrySettings::sampling_ratio`]) and
@@ -38,6 +40,7 @@ mod dropped;
 pub mod fields;
 pub mod filter;
 mod lines;
+mod metrics;
 mod observer;
 mod settings;
 #[cfg(feature = "test-sink")]
@@ -46,6 +49,7 @@ pub mod spans;
 mod telemetry;
 pub mod trace;
 
+pub use metrics::Meter;
 pub use observer::CONTEXT;
 pub use settings::{LogFormat, OtlpProtocol, TelemetryError, TelemetrySettings, UnknownChoice};
 pub use telemetry::{ShutdownError, Telemetry};

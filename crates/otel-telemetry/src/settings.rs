@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// How to observe one process.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,13 @@ pub struct TelemetrySettings {
     pub log_filter: String,
     /// What a line on stderr looks like.
     pub log_format: LogFormat,
+    /// How often metrics are sent to the collector.
+    pub metrics_interval: Duration,
+    /// The bytes of memory that the process should not exceed; `None`: those of its control
+    /// group, where it has a limit.
+    pub memory_limit: Option<u64>,
+    /// A warning of one sort is given once in so long a time.
+    pub warning_window: Duration,
 }
 
 impl Default for TelemetrySettings {
@@ -34,6 +42,9 @@ impl Default for TelemetrySettings {
             sampling_ratio: 0.05,
             log_filter: "info".to_owned(),
             log_format: LogFormat::Json,
+            metrics_interval: Duration::from_secs(15),
+            memory_limit: None,
+            warning_window: Duration::from_mins(1),
         }
     }
 }

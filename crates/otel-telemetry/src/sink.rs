@@ -1,5 +1,5 @@
-//! A collector for tests: it takes OTLP over HTTP (protobuf), and shows what arrived, each span
-//! and log record also as JSON, so that a canary test can look for a planted secret in all of it.
+//! A collector for tests: it takes OTLP over HTTP (protobuf), and shows what arrived, each span,
+//! log record and delivery of metrics also as JSON, so that a canary test can look for a planted secret in all of it.
 //!
 //! Threads and sockets of the standard library only; it works beside any runtime or none.
 
@@ -11,8 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::Value;
@@ -80,10 +82,32 @@ pub struct ReceivedLog {
     pub json: String,
 }
 
+/// A point of a metric that arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceivedPoint {
+    /// The metric's name.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// `gauge`, `sum` or `histogram`.
+    pub kind: &'static str,
+    /// Whether it only grows, for a sum.
+    pub monotonic: bool,
+    /// Its labels with their types.
+    pub attributes: BTreeMap<String, Value>,
+    /// Its value; of a histogram, how many there were.
+    pub value: f64,
+    /// The upper bounds of a histogram's buckets.
+    pub bounds: Vec<f64>,
+}
+
 #[derive(Default)]
 struct Received {
     spans: Vec<ReceivedSpan>,
     logs: Vec<ReceivedLog>,
+    points: Vec<ReceivedPoint>,
+    /// Each delivery of metrics.
+    metrics: Vec<String>,
     /// What arrived and is no OTLP.
     strays: Vec<String>,
 }
@@ -158,15 +182,22 @@ impl Sink {
         self.received(|received| received.logs.clone())
     }
 
-    /// All that arrived, spans, records, and what was neither, as JSON lines: where to look for a
-    /// canary.
+    /// The points of metrics so far, in the order of arrival.
+    pub fn points(&self) -> Vec<ReceivedPoint> {
+        self.received(|received| received.points.clone())
+    }
+
+    /// All that arrived, spans, records, metrics, and what was none of these, as JSON lines: where
+    /// to look for a canary.
     pub fn everything(&self) -> String {
         self.received(|received| {
             let spans = received.spans.iter().map(|span| span.json.as_str());
             let logs = received.logs.iter().map(|log| log.json.as_str());
+            let metrics = received.metrics.iter().map(String::as_str);
             let strays = received.strays.iter().map(String::as_str);
             spans
                 .chain(logs)
+                .chain(metrics)
                 .chain(strays)
                 .collect::<Vec<_>>()
                 .join("\n")
@@ -264,6 +295,14 @@ fn keep(path: &str, body: &[u8], shared: &Shared) {
             Ok(request) => received.logs.extend(read_logs(request)),
             Err(error) => received.strays.push(format!("{path}: {error}")),
         },
+        "/v1/metrics" => match ExportMetricsServiceRequest::decode(body) {
+            Ok(request) => {
+                let json = serde_json::to_string(&request).unwrap_or_default();
+                received.metrics.push(json);
+                received.points.extend(read_points(request));
+            }
+            Err(error) => received.strays.push(format!("{path}: {error}")),
+        },
         _ => received
             .strays
             .push(format!("{path}: {}", String::from_utf8_lossy(body))),
@@ -328,6 +367,66 @@ fn read_logs(request: ExportLogsServiceRequest) -> Vec<ReceivedLog> {
             attributes: attributes(record.attributes),
         })
         .collect()
+}
+
+fn read_points(request: ExportMetricsServiceRequest) -> Vec<ReceivedPoint> {
+    request
+        .resource_metrics
+        .into_iter()
+        .flat_map(|group| group.scope_metrics)
+        .flat_map(|scope| scope.metrics)
+        .flat_map(points_of)
+        .collect()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "small numbers of a test")]
+fn points_of(metric: Metric) -> Vec<ReceivedPoint> {
+    let (name, unit) = (metric.name, metric.unit);
+    let point = |kind, monotonic, labels, value, bounds| ReceivedPoint {
+        name: name.clone(),
+        unit: unit.clone(),
+        kind,
+        monotonic,
+        attributes: attributes(labels),
+        value,
+        bounds,
+    };
+    let number = |value: Option<number_data_point::Value>| match value {
+        Some(number_data_point::Value::AsDouble(value)) => value,
+        Some(number_data_point::Value::AsInt(value)) => value as f64,
+        None => f64::NAN,
+    };
+    match metric.data {
+        Some(metric::Data::Gauge(gauge)) => gauge
+            .data_points
+            .into_iter()
+            .map(|it| point("gauge", false, it.attributes, number(it.value), Vec::new()))
+            .collect(),
+        Some(metric::Data::Sum(sum)) => {
+            let monotonic = sum.is_monotonic;
+            sum.data_points
+                .into_iter()
+                .map(|it| {
+                    point(
+                        "sum",
+                        monotonic,
+                        it.attributes,
+                        number(it.value),
+                        Vec::new(),
+                    )
+                })
+                .collect()
+        }
+        Some(metric::Data::Histogram(histogram)) => histogram
+            .data_points
+            .into_iter()
+            .map(|it| {
+                let count = it.count as f64;
+                point("histogram", false, it.attributes, count, it.explicit_bounds)
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use opentelemetry::logs::LoggerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, Protocol, SpanExporter, WithExportConfig as _,
+    ExporterBuildError, LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig as _,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::dropped::Dropped;
 use crate::filter::Seen;
 use crate::lines::{LineSink, Output};
+use crate::metrics::{Meter, MeterSettings, memory_limit_of_group};
 use crate::observer::{Observer, Spans};
 use crate::settings::{OtlpProtocol, TelemetryError, TelemetrySettings, checked_endpoint};
 
@@ -29,14 +30,15 @@ use crate::settings::{OtlpProtocol, TelemetryError, TelemetrySettings, checked_e
 /// thread this much per batch; a full queue (2,048 spans, 2,048 records) drops the newest.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The instrumentation scope of every span and record.
-const SCOPE: &str = "acolhe";
+/// The instrumentation scope of every span, record and metric.
+pub(crate) const SCOPE: &str = "acolhe";
 
 /// A running pipeline. Keep it until the process ends, then call [`shutdown`](Self::shutdown).
 #[derive(Debug)]
 pub struct Telemetry {
     spans: Option<Arc<BatchSpanProcessor>>,
     records: Option<SdkLoggerProvider>,
+    meter: Arc<Meter>,
     grpc: Option<tokio::runtime::Runtime>,
     dropped: Arc<Dropped>,
     closed: Arc<AtomicBool>,
@@ -81,15 +83,39 @@ impl Telemetry {
         let seen = Seen::parse(&settings.log_filter)?;
         let output = Arc::new(output);
         let dropped = Arc::new(Dropped::new(Arc::clone(&output)));
+        let mut exports = match &settings.otlp_endpoint {
+            Some(endpoint) => Some(Exports::new(settings, checked_endpoint(endpoint)?)?),
+            None => None,
+        };
+        let resource = resource(settings);
+        let meter = Meter::new(
+            MeterSettings {
+                interval: settings.metrics_interval,
+                memory_limit: settings.memory_limit.or_else(memory_limit_of_group),
+                warning_window: settings.warning_window,
+            },
+            resource.clone(),
+            exports.as_mut().and_then(|exports| exports.metrics.take()),
+        )?;
         let mut telemetry = Self {
             spans: None,
             records: None,
+            meter: Arc::new(meter),
             grpc: None,
             dropped: Arc::clone(&dropped),
             closed: Arc::default(),
         };
-        if let Some(endpoint) = &settings.otlp_endpoint {
-            telemetry.export(settings, checked_endpoint(endpoint)?)?;
+        if let Some(exports) = exports {
+            let mut processor = BatchSpanProcessor::builder(exports.spans).build();
+            processor.set_resource(&resource);
+            telemetry.spans = Some(Arc::new(processor));
+            telemetry.records = Some(
+                SdkLoggerProvider::builder()
+                    .with_resource(resource)
+                    .with_batch_exporter(exports.records)
+                    .build(),
+            );
+            telemetry.grpc = exports.runtime;
         }
         let observer = Observer {
             seen,
@@ -111,45 +137,9 @@ impl Telemetry {
         Ok((Dispatch::new(subscriber), telemetry))
     }
 
-    fn export(
-        &mut self,
-        settings: &TelemetrySettings,
-        endpoint: &str,
-    ) -> Result<(), TelemetryError> {
-        let (spans, records) = match settings.otlp_protocol {
-            OtlpProtocol::Http => http_exporters(endpoint),
-            OtlpProtocol::Grpc => {
-                // The channel lives on a runtime. Its own, so that it neither needs the server's
-                // nor waits for it during shutdown.
-                let runtime = self.grpc.insert(
-                    tokio::runtime::Builder::new_multi_thread()
-                        .worker_threads(1)
-                        .thread_name("otlp-grpc")
-                        .enable_all()
-                        .build()?,
-                );
-                let _entered = runtime.enter();
-                grpc_exporters(endpoint)
-            }
-        }
-        .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
-        let resource = Resource::builder()
-            .with_service_name(settings.service_name.clone())
-            .with_attribute(KeyValue::new(
-                "service.version",
-                settings.service_version.clone(),
-            ))
-            .build();
-        let mut processor = BatchSpanProcessor::builder(spans).build();
-        processor.set_resource(&resource);
-        self.spans = Some(Arc::new(processor));
-        self.records = Some(
-            SdkLoggerProvider::builder()
-                .with_resource(resource)
-                .with_batch_exporter(records)
-                .build(),
-        );
-        Ok(())
+    /// Where measurements go, and where they are read back.
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
     }
 
     /// The fields that were dropped since the start, and how often: not listed in
@@ -169,21 +159,25 @@ impl Telemetry {
         self.closed.store(true, Ordering::Relaxed);
         let spans = self.spans.take();
         let records = self.records.take();
-        // Both at once, or a collector that hangs would take the time twice.
-        let (spans, records) = std::thread::scope(|scope| {
+        // All at once, or a collector that hangs would take the time three times.
+        let meter = &self.meter;
+        let (spans, records, metrics) = std::thread::scope(|scope| {
             let records = scope
                 .spawn(|| records.map_or(Ok(()), |records| records.shutdown_with_timeout(timeout)));
+            let metrics = scope.spawn(|| meter.shutdown(timeout));
             let spans = spans.map_or(Ok(()), |spans| spans.shutdown_with_timeout(timeout));
-            (spans, records.join())
+            (spans, records.join(), metrics.join())
         });
         let mut failures = Vec::new();
         if let Err(error) = spans {
             failures.push(format!("spans: {error}"));
         }
-        match records {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => failures.push(format!("records: {error}")),
-            Err(_) => failures.push("records: the exporter panicked".to_owned()),
+        for (signal, ended) in [("records", records), ("metrics", metrics)] {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failures.push(format!("{signal}: {error}")),
+                Err(_) => failures.push(format!("{signal}: the exporter panicked")),
+            }
         }
         if failures.is_empty() {
             Ok(())
@@ -202,35 +196,97 @@ impl Drop for Telemetry {
     }
 }
 
-fn http_exporters(endpoint: &str) -> Result<(SpanExporter, LogExporter), ExporterBuildError> {
-    // Over HTTP the endpoint is the whole URL: the signal's path is not appended.
-    Ok((
-        SpanExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{endpoint}/v1/traces"))
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?,
-        LogExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{endpoint}/v1/logs"))
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?,
-    ))
+/// What every signal says of who sends it.
+fn resource(settings: &TelemetrySettings) -> Resource {
+    Resource::builder()
+        .with_service_name(settings.service_name.clone())
+        .with_attribute(KeyValue::new(
+            "service.version",
+            settings.service_version.clone(),
+        ))
+        .build()
 }
 
-fn grpc_exporters(endpoint: &str) -> Result<(SpanExporter, LogExporter), ExporterBuildError> {
-    Ok((
-        SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?,
-        LogExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?,
-    ))
+/// The exporters of all signals.
+struct Exports {
+    spans: SpanExporter,
+    records: LogExporter,
+    metrics: Option<MetricExporter>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Exports {
+    fn new(settings: &TelemetrySettings, endpoint: &str) -> Result<Self, TelemetryError> {
+        let refused = |error: ExporterBuildError| TelemetryError::Exporter(error.to_string());
+        match settings.otlp_protocol {
+            OtlpProtocol::Http => Self::http(endpoint).map_err(refused),
+            OtlpProtocol::Grpc => {
+                // The channel lives on a runtime. Its own, so that it neither needs the server's
+                // nor waits for it during shutdown.
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .thread_name("otlp-grpc")
+                    .enable_all()
+                    .build()?;
+                let exports = {
+                    let _entered = runtime.enter();
+                    Self::grpc(endpoint).map_err(refused)?
+                };
+                Ok(Self {
+                    runtime: Some(runtime),
+                    ..exports
+                })
+            }
+        }
+    }
+
+    fn http(endpoint: &str) -> Result<Self, ExporterBuildError> {
+        // Over HTTP the endpoint is the whole URL: the signal's path is not appended.
+        Ok(Self {
+            spans: SpanExporter::builder()
+                .with_http()
+                .with_protocol(Protocol::HttpBinary)
+                .with_endpoint(format!("{endpoint}/v1/traces"))
+                .with_timeout(EXPORT_TIMEOUT)
+                .build()?,
+            records: LogExporter::builder()
+                .with_http()
+                .with_protocol(Protocol::HttpBinary)
+                .with_endpoint(format!("{endpoint}/v1/logs"))
+                .with_timeout(EXPORT_TIMEOUT)
+                .build()?,
+            metrics: Some(
+                MetricExporter::builder()
+                    .with_http()
+                    .with_protocol(Protocol::HttpBinary)
+                    .with_endpoint(format!("{endpoint}/v1/metrics"))
+                    .with_timeout(EXPORT_TIMEOUT)
+                    .build()?,
+            ),
+            runtime: None,
+        })
+    }
+
+    fn grpc(endpoint: &str) -> Result<Self, ExporterBuildError> {
+        Ok(Self {
+            spans: SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .with_timeout(EXPORT_TIMEOUT)
+                .build()?,
+            records: LogExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .with_timeout(EXPORT_TIMEOUT)
+                .build()?,
+            metrics: Some(
+                MetricExporter::builder()
+                    .with_tonic()
+                    .with_endpoint(endpoint)
+                    .with_timeout(EXPORT_TIMEOUT)
+                    .build()?,
+            ),
+            runtime: None,
+        })
+    }
 }

@@ -189,13 +189,13 @@ catalogue! {
     /// Processor time of this process.
     CpuTime: "process.cpu.time", Counter, "s", &[listed("cpu.mode", CpuMode::NAMES)], &[];
     /// Memory of this process that is in use (resident).
-    MemoryUsage: "process.memory.usage", Gauge, "By", &[], &[];
+    MemoryUsage: "process.memory.usage", UpDownCounter, "By", &[], &[];
     /// The memory that this process should not exceed; none where there is no limit.
     MemoryLimit: "acolhe.process.memory.limit", Gauge, "By", &[], &[];
     /// Threads of this process.
-    Threads: "process.thread.count", Gauge, "{thread}", &[], &[];
+    Threads: "process.thread.count", UpDownCounter, "{thread}", &[], &[];
     /// Open file descriptors of this process.
-    FileDescriptors: "process.unix.file_descriptor.count", Gauge, "{file_descriptor}", &[], &[];
+    FileDescriptors: "process.unix.file_descriptor.count", UpDownCounter, "{file_descriptor}", &[], &[];
     /// For how long this process has run.
     Uptime: "process.uptime", Gauge, "s", &[], &[];
     /// Quantiles of an operation's duration over a window that ends with the present.
