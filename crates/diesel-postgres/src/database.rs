@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use kernel::StoreError;
+use kernel::metrics::{self, Measurement};
+use kernel::{Metrics, NoMetrics, StoreError, Throttle};
 use tokio::runtime::{Handle, Id};
 
 pub use crate::connect::AddressError;
 use crate::connect::Connector;
 use crate::error::failed;
-use crate::pool::{Lane, Lease, Shard, Size, keep_house};
+use crate::pool::{Lane, Lease, Shard, Size, Standing, keep_house};
 use crate::sequencer::SequencerSignal;
 
 /// How many connections there are and how long things may take.
@@ -41,6 +42,10 @@ pub struct PoolSettings {
     pub slow_query: Duration,
     /// How many runtimes will ask: the HTTP workers. Jobs have one shard beside these.
     pub shards: usize,
+    /// A query that is slow again and again is told once in so long a time.
+    pub warning_window: Duration,
+    /// Where measurements go.
+    pub metrics: Arc<dyn Metrics>,
 }
 
 impl PoolSettings {
@@ -57,6 +62,8 @@ impl PoolSettings {
             idle_timeout: Duration::from_mins(5),
             slow_query: Duration::from_secs(1),
             shards: 1,
+            warning_window: Duration::from_mins(1),
+            metrics: Arc::new(NoMetrics),
         }
     }
 }
@@ -85,6 +92,8 @@ struct Pool {
     connector: Arc<Connector>,
     shards: Mutex<Vec<Arc<Shard>>>,
     signal: SequencerSignal,
+    /// What is slow, by name.
+    slow: Throttle,
 }
 
 /// What a thread remembers of where it found its shard last.
@@ -110,6 +119,7 @@ impl Database {
             connector: Arc::new(connector),
             shards: Mutex::new(Vec::new()),
             signal: SequencerSignal::default(),
+            slow: Throttle::new(settings.warning_window),
             settings,
         };
         let least = 2 * pool.expected() + pool.settings.beside;
@@ -160,6 +170,36 @@ impl Database {
         self.pool.settings.slow_query
     }
 
+    /// Where measurements go.
+    pub(crate) fn metrics(&self) -> &dyn Metrics {
+        self.pool.settings.metrics.as_ref()
+    }
+
+    /// Whether to tell that `what` was slow: with how often it was so untold.
+    pub(crate) fn tell_slow(&self, what: &str) -> Option<u64> {
+        self.pool.slow.admit(what, Instant::now())
+    }
+
+    /// Measures how the pool stands: connections and those who wait for one, by lane.
+    pub fn measure_pool(&self) {
+        for (lane, measured) in [
+            (Lane::Requests, metrics::Lane::Requests),
+            (Lane::Jobs, metrics::Lane::Jobs),
+        ] {
+            let mut sum = Standing::default();
+            for shard in self.pool.shards().iter().filter(|it| it.lane() == lane) {
+                sum += shard.standing();
+            }
+            self.metrics().record(Measurement::Connections {
+                lane: measured,
+                idle: sum.idle,
+                used: sum.used,
+                max: sum.most,
+                pending: sum.pending,
+            });
+        }
+    }
+
     /// A connection of the present runtime's shard. Tells when that took long: it is the pool
     /// that is slow then, not the query that waits.
     pub(crate) async fn lease(&self) -> Result<Lease, StoreError> {
@@ -169,9 +209,23 @@ impl Database {
         let began = Instant::now();
         let lease = self.shard(runtime).lease().await;
         let took = began.elapsed();
-        if took >= self.slow_query() {
+        let lane = self.lane.measured();
+        match &lease {
+            Ok(_) => self
+                .metrics()
+                .record(Measurement::ConnectionWait(lane, took)),
+            Err(_) if took >= self.pool.settings.acquire_timeout => {
+                self.metrics().record(Measurement::ConnectionTimeout(lane));
+            }
+            // PostgreSQL refused: no connection was waited for.
+            Err(_) => {}
+        }
+        if took >= self.slow_query()
+            && let Some(suppressed) = self.tell_slow(self.lane.name())
+        {
             tracing::warn!(
                 target: "acolhe::db",
+                suppressed,
                 lane = self.lane.name(),
                 duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 "slow to get a database connection"

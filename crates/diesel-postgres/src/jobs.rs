@@ -8,12 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{
-    Array, Integer, Interval, Jsonb, Nullable, SmallInt, Text, Timestamptz, Untyped,
+    Array, BigInt, Integer, Interval, Jsonb, Nullable, SmallInt, Text, Timestamptz, Untyped,
     Uuid as SqlUuid,
 };
 use kernel::job::{
-    AfterFailure, FailureCode, JobLeases, JobOutcomes, Lease, LeaseLost, LeasedJob, NewJob, Queue,
+    AfterFailure, FailureCode, JobCensus, JobLeases, JobOutcomes, JobTally, Lease, LeaseLost,
+    LeasedJob, NewJob, Queue,
 };
+use kernel::metrics::JobState;
 use kernel::{StoreError, SystemContext, TenantContext, TypedId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -109,6 +111,12 @@ statement! {
         WHERE clinic_id = ? AND id = ? AND lease_token = ? AND state = 'leased'"
 }
 
+statement! {
+    struct CountJobs {} -> (Text, Text, BigInt, Nullable<Timestamptz>) =
+        "SELECT queue, state, jobs, oldest FROM sec.count_jobs()"
+}
+
+const COUNT: QueryName = query_name!("job.count", "SELECT", "jobs");
 const LEASE: QueryName = query_name!("job.lease", "SELECT", "jobs");
 const RENEW: QueryName = query_name!("job.renew", "SELECT", "jobs");
 const FAIL: QueryName = query_name!("job.fail", "UPDATE", "jobs");
@@ -242,6 +250,30 @@ impl JobLeases for PgJobs {
             .copied()
             .filter(|lease| held.contains(&(lease.job.as_uuid(), lease.token)))
             .collect())
+    }
+}
+
+#[async_trait]
+impl JobCensus for PgJobs {
+    async fn count(&self, sys: &SystemContext) -> Result<Vec<JobTally>, StoreError> {
+        let rows: Vec<(String, String, i64, Option<DateTime<Utc>>)> =
+            self.db.system(sys, COUNT, CountJobs {}).await?;
+        // A queue that a newer version has is that one's to count.
+        let known = |(queue, state, jobs, oldest): (String, String, i64, _)| {
+            Some(JobTally {
+                queue: *Queue::ALL.iter().find(|it| it.name() == queue)?,
+                state: match state.as_str() {
+                    "waiting" => JobState::Waiting,
+                    "delayed" => JobState::Delayed,
+                    "leased" => JobState::Active,
+                    "dead" => JobState::Dead,
+                    _ => return None,
+                },
+                jobs: u64::try_from(jobs).unwrap_or_default(),
+                oldest,
+            })
+        };
+        Ok(rows.into_iter().filter_map(known).collect())
     }
 }
 

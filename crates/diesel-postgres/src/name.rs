@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures_util::Future;
-use kernel::{ClinicId, StoreError};
+use kernel::{ClinicId, Measurement, StoreError, metrics};
 use tokio::time::timeout;
 use tracing::{Instrument, Span, field};
 
@@ -91,21 +91,30 @@ impl QueryName {
         let result = if span.is_disabled() {
             query.await
         } else {
-            let result = query.instrument(span.clone()).await;
-            if let Err(failure) = &result
-                && let Some(Broke(code)) = failure.broke()
-            {
-                span.record("otel.status_code", "error");
-                if let Some(code) = code.as_deref() {
-                    span.record("db.response.status_code", code);
-                }
-            }
-            result
+            query.instrument(span.clone()).await
         };
         let took = began.elapsed();
-        if took >= db.slow_query() {
+        let broke = result.as_ref().err().and_then(Failure::broke);
+        if let Some(Broke(code)) = &broke {
+            span.record("otel.status_code", "error");
+            if let Some(code) = code.as_deref() {
+                span.record("db.response.status_code", code);
+            }
+        }
+        db.metrics().record(Measurement::Query(metrics::Query {
+            name: self.span,
+            operation: self.operation,
+            collection: self.collection,
+            summary: self.summary,
+            took,
+            failed: broke.as_ref().map(|Broke(code)| code.as_deref()),
+        }));
+        if took >= db.slow_query()
+            && let Some(suppressed) = db.tell_slow(self.span)
+        {
             tracing::warn!(
                 target: "acolhe::db",
+                suppressed,
                 query = self.span,
                 duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 "slow query"

@@ -6,10 +6,11 @@
 //! own; the threads of a multi-thread runtime share one) and lane. A shard is a stack of idle
 //! connections and a semaphore.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use kernel::StoreError;
+use kernel::{StoreError, metrics};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{timeout, timeout_at};
@@ -35,6 +36,14 @@ impl Lane {
             Self::Jobs => "jobs",
         }
     }
+
+    /// The same in metrics.
+    pub(crate) const fn measured(self) -> metrics::Lane {
+        match self {
+            Self::Requests => metrics::Lane::Requests,
+            Self::Jobs => metrics::Lane::Jobs,
+        }
+    }
 }
 
 /// The connections of one runtime and lane.
@@ -46,6 +55,45 @@ pub(crate) struct Shard {
     size: Size,
     idle: Mutex<Vec<Conn>>,
     permits: Semaphore,
+    pending: AtomicU64,
+}
+
+/// How shards stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// Connections that wait for work.
+    pub(crate) idle: u64,
+    /// Connections that somebody works with, or is making.
+    pub(crate) used: u64,
+    /// Connections there may be.
+    pub(crate) most: u64,
+    /// Who waits for one.
+    pub(crate) pending: u64,
+}
+
+impl std::ops::AddAssign for Standing {
+    fn add_assign(&mut self, other: Self) {
+        self.idle += other.idle;
+        self.used += other.used;
+        self.most += other.most;
+        self.pending += other.pending;
+    }
+}
+
+/// One who waits, counted for as long as this is kept.
+struct Pending<'a>(&'a AtomicU64);
+
+impl<'a> Pending<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How many connections a shard has.
@@ -81,6 +129,7 @@ impl Shard {
             size,
             idle: Mutex::new(Vec::with_capacity(size.most)),
             permits: Semaphore::new(size.most),
+            pending: AtomicU64::new(0),
         }
     }
 
@@ -99,17 +148,34 @@ impl Shard {
         self.size
     }
 
+    /// How it stands.
+    pub(crate) fn standing(&self) -> Standing {
+        let used = self
+            .size
+            .most
+            .saturating_sub(self.permits.available_permits());
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Standing {
+            idle: number(self.idle().len()),
+            used: number(used),
+            most: number(self.size.most),
+            pending: self.pending.load(Ordering::Relaxed),
+        }
+    }
+
     /// Hands out an idle connection, or opens one, within the acquire timeout.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
         let deadline = tokio::time::Instant::now() + self.acquire_timeout;
-        match self.permits.try_acquire() {
-            Ok(permit) => permit.forget(),
-            Err(_) => timeout_at(deadline, self.permits.acquire())
+        if let Ok(permit) = self.permits.try_acquire() {
+            permit.forget();
+        } else {
+            let _pending = Pending::new(&self.pending);
+            timeout_at(deadline, self.permits.acquire())
                 .await
                 .ok()
                 .and_then(Result::ok)
                 .ok_or_else(|| unavailable("no connection was free in time"))?
-                .forget(),
+                .forget();
         }
         // From here on the permit is the lease's, and comes back when it is dropped.
         let mut lease = Lease {

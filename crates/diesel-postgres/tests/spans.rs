@@ -144,7 +144,7 @@ async fn a_query_s_span_names_it_and_holds_none_of_its_values() {
     let slow = notes
         .iter()
         .filter(|note| note.get("message").is_some_and(|text| text == "slow query"));
-    assert_eq!(slow.count(), 3);
+    assert_eq!(slow.count(), 1, "once a window, or it floods the log");
     let all = format!("{notes:?}");
     assert!(!all.contains("Maria"), "{all}");
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, web};
-use kernel::Toolkit;
 use kernel::counter::SharedCounters;
+use kernel::{Throttle, Toolkit};
 use tracing::Span;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -58,10 +58,19 @@ pub struct ApiSettings {
     pub secure_cookies: bool,
     /// How much anybody may ask for.
     pub limits: LimitSettings,
+    /// From which duration on a request is told as slow; zero for never.
+    pub slow_request: Duration,
+    /// Slow requests of one route are told once in so long a time.
+    pub warning_window: Duration,
 }
 
 /// How long a request may take where nothing else is configured.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// From when on a request is slow where nothing else is configured.
+const SLOW_REQUEST: Duration = Duration::from_millis(500);
+/// How often that is told.
+const WARNING_WINDOW: Duration = Duration::from_mins(1);
 
 impl Default for ApiSettings {
     fn default() -> Self {
@@ -72,6 +81,8 @@ impl Default for ApiSettings {
             cors: Cors::default(),
             secure_cookies: true,
             limits: LimitSettings::default(),
+            slow_request: SLOW_REQUEST,
+            warning_window: WARNING_WINDOW,
         }
     }
 }
@@ -83,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     /// Workers that have made their application.
     pub(crate) workers: AtomicU16,
+    /// Slow requests, by route.
+    pub(crate) slow: Throttle,
 }
 
 type Installer = Box<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
@@ -107,6 +120,7 @@ impl Api {
     ) -> Self {
         let limits = Limits::new(settings.limits, tools.clone(), counters);
         let shared = Arc::new(Shared {
+            slow: Throttle::new(settings.warning_window),
             tools,
             hooks,
             settings,

@@ -652,3 +652,66 @@ async fn after_a_panic_the_connection_goes_on() {
     assert!(!body.contains("Canaria"), "{body}");
     assert!(answers[1].0.starts_with("HTTP/1.1 200"), "{}", answers[1].0);
 }
+
+/// Remembers what was measured.
+#[derive(Debug, Default)]
+struct Measured(std::sync::Mutex<Vec<String>>);
+
+impl kernel::Metrics for Measured {
+    fn record(&self, measurement: kernel::Measurement<'_>) {
+        let told = match measurement {
+            kernel::Measurement::RequestBegan { method, .. } => format!("{} began", method.name()),
+            kernel::Measurement::RequestEnded(ended) => format!(
+                "{} {} {} {}",
+                ended.method.name(),
+                ended.route,
+                ended.status,
+                ended.clinic.is_some()
+            ),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[actix_web::test]
+async fn each_request_is_measured_once_by_its_route_and_clinic() {
+    let measured = Arc::new(Measured::default());
+    let authenticator = Arc::new(testing::OneClinic {
+        clinic: ClinicId::from(CLINIC),
+        permissions: Permissions::NONE,
+    });
+    let api = Api::new(
+        testing::tools().with_metrics(measured.clone()),
+        authenticator,
+        ApiHooks::default(),
+        ApiSettings::default(),
+    );
+    let service = init_service(app(&api)).await;
+    let ask = |method: Method, path: &str| {
+        let request = TestRequest::with_uri(path)
+            .method(method)
+            .insert_header((header::AUTHORIZATION, format!("Bearer {USER}")))
+            .insert_header((CLINIC_HEADER, CLINIC.to_string()));
+        call_service(&service, request.to_request())
+    };
+    ask(Method::HEAD, "/api/health/live").await;
+    ask(Method::GET, "/api/v1/52998224725").await;
+    ask(Method::from_bytes(b"MARIA").unwrap(), "/api/v1/health").await;
+    // The caller is known, and no service is there.
+    ask(Method::GET, "/api/v1/contacts").await;
+    let told = measured.0.lock().unwrap().clone();
+    assert_eq!(
+        told,
+        [
+            "HEAD began",
+            "HEAD /api/v1/health/live 200 false",
+            "GET began",
+            "GET unmatched 404 false",
+            "_OTHER began",
+            "_OTHER /api/v1/health 405 false",
+            "GET began",
+            "GET /api/v1/contacts 500 true",
+        ]
+    );
+}

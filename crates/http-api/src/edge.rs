@@ -5,6 +5,7 @@
 //! Neither path, query nor headers enter a span or a line: only the route's pattern.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -20,7 +21,8 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use kernel::{Origin, RequestId};
+use kernel::metrics::{self, RequestEnded, UNMATCHED};
+use kernel::{ClinicId, Measurement, Origin, RequestId};
 use tracing::{Instrument as _, Span};
 
 use crate::address::{self, Caller};
@@ -34,8 +36,6 @@ use crate::problem::{PROBLEM_JSON, Problem};
 
 /// Longest path and query, in bytes.
 const URI_LIMIT: usize = 8 * 1024;
-/// What spans and lines say for a path that is no route.
-const UNMATCHED: &str = "unmatched";
 const USER_AGENT_LIMIT: usize = 200;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,9 +46,18 @@ const RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
 pub struct RequestInfo {
     /// Where it came from; holds its id.
     pub origin: Origin,
+    /// Whose it is, once that is known.
+    clinic: Rc<Cell<Option<ClinicId>>>,
 }
 
 impl RequestInfo {
+    /// Notes whose request it is.
+    pub(crate) fn note_clinic(request: &HttpRequest, clinic: ClinicId) {
+        if let Some(info) = request.extensions().get::<Self>() {
+            info.clinic.set(Some(clinic));
+        }
+    }
+
     /// Of this request. Fails only where the edge is not wired.
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
         request
@@ -229,7 +238,9 @@ struct Visit {
     shared: Arc<Shared>,
     id: RequestId,
     began: DateTime<Utc>,
-    method: &'static str,
+    watch: Instant,
+    method: metrics::Method,
+    clinic: Rc<Cell<Option<ClinicId>>>,
     route: String,
     caller_request_id: Option<String>,
     caller: Caller,
@@ -246,7 +257,8 @@ impl Visit {
     fn begin(shared: &Arc<Shared>, request: &mut ServiceRequest, class: Class) -> Self {
         let id: RequestId = shared.tools.id();
         let began = shared.tools.now();
-        let method = method_name(request.method());
+        let watch = Instant::now();
+        let method = metrics::Method::of(request.method().as_str());
         // A HEAD is a GET whose body the connection leaves out (RFC 9110 section 9.3.2).
         if request.method() == Method::HEAD {
             request.head_mut().method = Method::GET;
@@ -276,14 +288,22 @@ impl Visit {
             has_token: request.headers().contains_key(header::AUTHORIZATION),
             marks: Marks::default(),
         };
-        request.extensions_mut().insert(RequestInfo { origin });
         request.extensions_mut().insert(visitor.clone());
+        let clinic = Rc::new(Cell::new(None));
+        request.extensions_mut().insert(RequestInfo {
+            origin,
+            clinic: Rc::clone(&clinic),
+        });
+        shared.tools.measure(Measurement::RequestBegan {
+            method,
+            secure: caller.is_https,
+        });
         let span = tracing::info_span!(
             "http.request",
-            otel.name = format!("{method} {route}"),
+            otel.name = %format_args!("{} {route}", method.name()),
             otel.kind = "server",
             otel.status_code = tracing::field::Empty,
-            http.request.method = method,
+            http.request.method = method.name(),
             http.route = route,
             http.response.status_code = tracing::field::Empty,
             url.scheme = if caller.is_https { "https" } else { "http" },
@@ -297,7 +317,9 @@ impl Visit {
             shared: Arc::clone(shared),
             id,
             began,
+            watch,
             method,
+            clinic,
             route,
             caller_request_id: sane_request_id(request.headers()),
             caller,
@@ -390,7 +412,37 @@ impl Visit {
             .max(0)
     }
 
+    fn measure(&self, status: StatusCode) {
+        let took = self.watch.elapsed();
+        self.shared
+            .tools
+            .measure(Measurement::RequestEnded(RequestEnded {
+                method: self.method,
+                route: &self.route,
+                status: status.as_u16(),
+                secure: self.caller.is_https,
+                took,
+                clinic: self.clinic.get(),
+            }));
+        let slow = self.shared.settings.slow_request;
+        if !slow.is_zero()
+            && took >= slow
+            && let Some(suppressed) = self.shared.slow.admit(&self.route, Instant::now())
+        {
+            self.span.in_scope(|| {
+                tracing::warn!(
+                    http.request.method = self.method.name(),
+                    http.route = self.route,
+                    duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+                    suppressed = suppressed,
+                    "slow request"
+                );
+            });
+        }
+    }
+
     fn record(&self, status: StatusCode, took: i64) {
+        self.measure(status);
         // As i64: an unsigned number is exported as text.
         let code = i64::from(status.as_u16());
         self.span.record("http.response.status_code", code);
@@ -404,7 +456,7 @@ impl Visit {
             tracing::info!(
                 target: "http_api::access",
                 {
-                    http.request.method = self.method,
+                    http.request.method = self.method.name(),
                     http.route = self.route,
                     http.response.status_code = code,
                     duration_ms = took,
@@ -423,20 +475,6 @@ impl Drop for Visit {
             let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
             self.record(status, self.elapsed_ms());
         }
-    }
-}
-
-fn method_name(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        // A caller may invent any method: its name must not reach a span.
-        _ => "_OTHER",
     }
 }
 

@@ -103,6 +103,7 @@ impl FromRequest for Tenant {
                 .ok_or(ProblemCode::NoClinicAccess)?;
             limits::count_clinic(&request, clinic)?;
             tracing::Span::current().record("acolhe.clinic_id", tracing::field::display(clinic));
+            RequestInfo::note_clinic(&request, clinic);
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the one legal site: the identity is verified and the membership resolved"

@@ -7,8 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use kernel::job::{AfterFailure, FailureCode, JobOutcomes, LeasedJob, Queue};
-use kernel::{Origin, TenantContext, Toolkit};
-use tokio::time::{sleep, timeout};
+use kernel::metrics::JobOutcome;
+use kernel::{Measurement, Origin, TenantContext, Toolkit};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{BackOff, Handlers, JobError, JobHandler};
@@ -66,12 +67,21 @@ impl Attempts<'_> {
             attempt = job.attempt,
             error.type = field::Empty,
         );
-        self.run_inside(job, handler, &span)
+        let began = Instant::now();
+        let outcome = self
+            .run_inside(job, handler, &span)
             .instrument(span.clone())
             .await;
+        self.tools
+            .measure(Measurement::JobEnded(self.queue, outcome, began.elapsed()));
     }
 
-    async fn run_inside(&self, job: &LeasedJob, handler: Option<&dyn JobHandler>, span: &Span) {
+    async fn run_inside(
+        &self,
+        job: &LeasedJob,
+        handler: Option<&dyn JobHandler>,
+        span: &Span,
+    ) -> JobOutcome {
         let origin = Origin::internal(self.tools.id());
         #[expect(
             clippy::disallowed_methods,
@@ -86,10 +96,13 @@ impl Attempts<'_> {
             }
             Some(handler) => self.run_handler(&cx, job, handler).await,
         };
-        if let Err(error) = ended {
-            span.record("otel.status_code", "error");
-            span.record("error.type", error.code().0);
-            self.failed(&cx, job, error).await;
+        match ended {
+            Ok(()) => JobOutcome::Done,
+            Err(error) => {
+                span.record("otel.status_code", "error");
+                span.record("error.type", error.code().0);
+                self.failed(&cx, job, error).await
+            }
         }
     }
 
@@ -120,7 +133,7 @@ impl Attempts<'_> {
     }
 
     /// Records a failed attempt and logs it, once.
-    async fn failed(&self, cx: &TenantContext, job: &LeasedJob, error: JobError) {
+    async fn failed(&self, cx: &TenantContext, job: &LeasedJob, error: JobError) -> JobOutcome {
         let code = error.code().0;
         let queue = self.queue.name();
         let after = match error {
@@ -130,7 +143,7 @@ impl Attempts<'_> {
                     code,
                     "a job's lease was lost: its effect does not stand"
                 );
-                return;
+                return JobOutcome::Lost;
             }
             JobError::Permanent(_) => None,
             JobError::Transient(_) | JobError::Contended(_) => (job.attempt < job.max_attempts)
@@ -139,7 +152,8 @@ impl Attempts<'_> {
                     self.back_off.wait(failures, self.tools)
                 }),
         };
-        match self.record(cx, job, error.code(), after).await {
+        let recorded = self.record(cx, job, error.code(), after).await;
+        match recorded {
             None => tracing::error!(
                 queue,
                 code,
@@ -166,6 +180,11 @@ impl Attempts<'_> {
                 retry_in_ms = after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
                 "a job failed and is tried again"
             ),
+        }
+        match recorded {
+            None | Some(false) => JobOutcome::Lost,
+            Some(true) if after.is_none() => JobOutcome::Dead,
+            Some(true) => JobOutcome::Retried,
         }
     }
 

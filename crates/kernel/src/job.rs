@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use crate::metrics::JobState;
 use crate::{ClinicId, JobId, StoreError, SystemContext, TenantContext, Toolkit};
 
 /// A queue of jobs.
@@ -134,6 +135,26 @@ pub trait JobLeases: Send + Sync {
         leases: &[Lease],
         ttl: Duration,
     ) -> Result<Vec<Lease>, StoreError>;
+}
+
+/// How many jobs of a queue stand so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobTally {
+    /// Which queue.
+    pub queue: Queue,
+    /// How they stand.
+    pub state: JobState,
+    /// How many.
+    pub jobs: u64,
+    /// Since when the oldest is due.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// What operators see of the jobs of all clinics: never a payload.
+#[async_trait]
+pub trait JobCensus: Send + Sync {
+    /// How many there are. What has none is left out.
+    async fn count(&self, sys: &SystemContext) -> Result<Vec<JobTally>, StoreError>;
 }
 
 /// Tells the workers of this process that a job may be due, so that none waits for a poll. Never

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_given_once_a_window_and_says_how_many_it_stands_for() {
-        let throttle = Throttle::new(Duration::from_secs(60));
+        let throttle = Throttle::new(Duration::from_mins(1));
         let began = Instant::now();
         let after = |seconds| began + Duration::from_secs(seconds);
         assert_eq!(throttle.admit("slow", began), Some(0));
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn warnings_beyond_the_most_share_one() {
-        let throttle = Throttle::new(Duration::from_secs(60));
+        let throttle = Throttle::new(Duration::from_mins(1));
         let now = Instant::now();
         for key in 0..MOST_KEYS {
             assert!(throttle.admit(&key.to_string(), now).is_some());

@@ -28,6 +28,8 @@ pub struct TelemetrySettings {
     /// The bytes of memory that the process should not exceed; `None`: those of its control
     /// group, where it has a limit.
     pub memory_limit: Option<u64>,
+    /// From which delay of a worker's event loop on a warning is given.
+    pub lag_warning: Duration,
     /// A warning of one sort is given once in so long a time.
     pub warning_window: Duration,
 }
@@ -44,6 +46,7 @@ impl Default for TelemetrySettings {
             log_format: LogFormat::Json,
             metrics_interval: Duration::from_secs(15),
             memory_limit: None,
+            lag_warning: Duration::from_millis(100),
             warning_window: Duration::from_mins(1),
         }
     }

@@ -92,6 +92,7 @@ impl Telemetry {
             MeterSettings {
                 interval: settings.metrics_interval,
                 memory_limit: settings.memory_limit.or_else(memory_limit_of_group),
+                lag_warning: settings.lag_warning,
                 warning_window: settings.warning_window,
             },
             resource.clone(),

@@ -36,6 +36,7 @@ fn request(meter: &Meter, method: Method, route: &str, status: u16, took: Durati
     }));
 }
 
+#[allow(clippy::option_option, reason = "as it is in the measurement")]
 fn query(meter: &Meter, failed: Option<Option<&str>>) {
     meter.record(Measurement::Query(Query {
         name: "db.contact.find",

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use conversations::channel::{ChannelName, DisplayPhone, ExternalId, Secret};
 use conversations::service::BindChannel;
 use kernel::email::Email;
 use kernel::text::PersonName;
-use kernel::{ClinicId, EndpointId, Origin};
+use kernel::{ClinicId, EndpointId, NoMetrics, Origin};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -139,7 +140,7 @@ struct Said {
 
 /// Runs one command to its end.
 pub(crate) fn run(admin: Admin, config: &Config) -> anyhow::Result<()> {
-    let foundation = Foundation::from_config(config, 1)?;
+    let foundation = Foundation::from_config(config, 1, Arc::new(NoMetrics))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

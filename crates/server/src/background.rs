@@ -12,12 +12,13 @@ use http_api::Api;
 use job_workers::settings::QueueSettings;
 use job_workers::workers::JobPorts;
 use job_workers::{WorkerSettings, Workers};
-use kernel::job::Queue;
+use kernel::job::{JobCensus, Queue};
 use redis_cache::link::Connecting;
 use security::SystemClock;
 use tokio::runtime::Runtime;
 
 use crate::config::{Config, ConfigError};
+use crate::observe;
 use crate::wiring::{self, Foundation};
 
 /// How long background work may take to end.
@@ -63,6 +64,13 @@ impl Background {
             let _inside = self.runtime.enter();
             self.redis = Some(redis.connect());
         }
+        let jobs = Arc::new(PgJobs::new(&foundation.database));
+        let counted = config
+            .jobs
+            .enabled
+            .then(|| jobs.clone() as Arc<dyn JobCensus>);
+        let watch = observe::watch(foundation.database.clone(), counted, foundation.tools());
+        self.runtime.spawn(watch);
         if !config.jobs.enabled {
             return Ok(());
         }
@@ -78,7 +86,6 @@ impl Background {
         );
         let refused = |error: AddressError| ConfigError::refused("database.direct_url", &error);
         self.sequencer = Some(started.map_err(refused)?);
-        let jobs = Arc::new(PgJobs::new(&foundation.database));
         let ports = JobPorts {
             leases: jobs.clone(),
             outcomes: jobs,

@@ -1,11 +1,12 @@
 //! `acolhe-server keys`: makes keys, and brings what is stored under newer ones.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use kernel::Origin;
 use kernel::ports::Resealed;
+use kernel::{NoMetrics, Origin};
 use security::tokens::SigningKey;
 use security::{KeyRing, MasterKey, SystemRandom};
 use serde_json::{Value, json};
@@ -124,7 +125,7 @@ struct Rotated {
 
 fn rotate(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let ring = key_ring(config)?;
-    let foundation = Foundation::from_config(config, 1)?;
+    let foundation = Foundation::from_config(config, 1, Arc::new(NoMetrics))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

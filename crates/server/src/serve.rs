@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use anyhow::Context as _;
 use diesel_postgres::migrations;
 use http_api::{Api, ApiSettings, Cors, TrustedProxies};
 use kernel::{Origin, SystemContext, SystemPurpose};
-use otel_telemetry::Telemetry;
+use otel_telemetry::{Meter, Telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -31,7 +32,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn serve(config: &Config, print_address: bool) -> anyhow::Result<()> {
     let telemetry = Telemetry::install(&config.telemetry)?;
     std::panic::set_hook(Box::new(log_panic));
-    let served = run(config, print_address);
+    let served = run(config, telemetry.meter(), print_address);
     if let Err(error) = &served {
         tracing::error!(error = %format_args!("{error:#}"), "the server ends");
     }
@@ -42,12 +43,12 @@ pub(crate) fn serve(config: &Config, print_address: bool) -> anyhow::Result<()> 
     served
 }
 
-fn run(config: &Config, print_address: bool) -> anyhow::Result<()> {
+fn run(config: &Config, meter: Arc<Meter>, print_address: bool) -> anyhow::Result<()> {
     let workers = match config.http.workers {
         0 => available_parallelism().map_or(2, usize::from),
         workers => workers,
     };
-    let foundation = Foundation::from_config(config, workers)?;
+    let foundation = Foundation::from_config(config, workers, meter)?;
     let services = Services::new(&foundation);
     let settings = api_settings(config);
     let mut background = Background::new()?;
@@ -77,6 +78,8 @@ fn api_settings(config: &Config) -> ApiSettings {
         },
         secure_cookies: config.auth.secure_cookies,
         limits: http.limits,
+        slow_request: config.warnings.slow_request,
+        warning_window: config.warnings.window,
     }
 }
 
@@ -109,7 +112,7 @@ fn listen(
     print_address: bool,
 ) -> anyhow::Result<()> {
     let address = SocketAddr::new(http.bind, http.port);
-    let api = std::sync::Arc::new(api);
+    let api = Arc::new(api);
     let server = HttpServer::new(move || http_api::app(&api))
         .workers(workers)
         .max_connections(http.max_connections)

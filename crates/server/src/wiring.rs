@@ -19,7 +19,7 @@ use http_api::{Api, ApiHooks, ApiSettings};
 use job_workers::webhook::ProcessChange;
 use job_workers::{Handlers, WakeSignal};
 use kernel::counter::SharedCounters;
-use kernel::{Clock, Gate, Keys, Random, Toolkit};
+use kernel::{Clock, Gate, Keys, Metrics, Random, Toolkit};
 use redis_cache::{RedisCounters, RedisLink, RedisSettings};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
@@ -55,11 +55,17 @@ pub struct Foundation {
     pub redis: Option<RedisLink>,
     /// Wakes the workers of this process.
     pub jobs: WakeSignal,
+    /// Where measurements go.
+    pub metrics: Arc<dyn Metrics>,
 }
 
 impl Foundation {
     /// As configured, for `workers` HTTP workers. Connects to nothing yet.
-    pub(crate) fn from_config(config: &Config, workers: usize) -> Result<Self, ConfigError> {
+    pub(crate) fn from_config(
+        config: &Config,
+        workers: usize,
+        metrics: Arc<dyn Metrics>,
+    ) -> Result<Self, ConfigError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let bounds = Bounds {
@@ -73,15 +79,16 @@ impl Foundation {
             tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
             hasher: Arc::new(hasher),
             session_policy: config.auth.sessions,
-            database: database(config, workers)?,
             redis: redis(config)?,
+            database: database(config, workers, Arc::clone(&metrics))?,
+            metrics,
             jobs: WakeSignal::new(),
             clock,
             random,
         })
     }
 
-    /// Clock, randomness and keys in one, and the present trace.
+    /// Clock, randomness and keys in one, the present trace, and where measurements go.
     pub fn tools(&self) -> Toolkit {
         Toolkit::new(
             Arc::clone(&self.clock),
@@ -89,6 +96,7 @@ impl Foundation {
             Arc::clone(&self.keys),
         )
         .with_traces(otel_telemetry::trace::current_trace_id)
+        .with_metrics(Arc::clone(&self.metrics))
     }
 
     /// The operators' service, for `acolhe-server admin` alone: no route reaches it.
@@ -160,7 +168,11 @@ fn tokens(
     Ok(JwtTokens::new(key, older, ISSUER, AUDIENCE, clock, random))
 }
 
-fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
+fn database(
+    config: &Config,
+    workers: usize,
+    metrics: Arc<dyn Metrics>,
+) -> Result<Database, ConfigError> {
     let settings = &config.database;
     let url = settings.url.as_ref();
     let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
@@ -174,6 +186,8 @@ fn database(config: &Config, workers: usize) -> Result<Database, ConfigError> {
         idle_timeout: settings.idle_timeout,
         slow_query: settings.slow_query,
         shards: workers,
+        warning_window: config.warnings.window,
+        metrics,
         ..PoolSettings::new(url.expose().clone())
     })
     .map_err(|error| ConfigError::refused("database.url", &error))

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kernel::job::{JobSignal, Queue};
+use kernel::metrics::{ChangeOutcome, Measurement, WebhookOutcome};
 use kernel::{KeyOwner, KeyPurpose, Origin, StoreError, SystemContext, SystemPurpose, Toolkit};
 
 use crate::channel::{Endpoint, Provider, Secret, secret_binding, verify_token_binding};
@@ -89,6 +90,27 @@ impl WebhookIngress {
         proof: Option<&[u8]>,
         body: &Bytes,
     ) -> Result<Stored, ReceiveError> {
+        let began = self.tools.now();
+        let received = self.take(origin, provider, path_key, proof, body).await;
+        let took = (self.tools.now() - began).to_std().unwrap_or_default();
+        let outcome = match &received {
+            Ok(_) => WebhookOutcome::Stored,
+            Err(ReceiveError::NotAuthentic) => WebhookOutcome::Refused,
+            Err(ReceiveError::NotFound) => WebhookOutcome::Unknown,
+            Err(ReceiveError::Store(_)) => WebhookOutcome::Failed,
+        };
+        self.tools.measure(Measurement::Webhook(outcome, took));
+        received
+    }
+
+    async fn take(
+        &self,
+        origin: &Origin,
+        provider: Provider,
+        path_key: &str,
+        proof: Option<&[u8]>,
+        body: &Bytes,
+    ) -> Result<Stored, ReceiveError> {
         let found = self.find(origin, provider, path_key).await?;
         let (decoder, endpoint) = found.ok_or(ReceiveError::NotFound)?;
         let mut secrets = Vec::with_capacity(endpoint.secrets_sealed.len());
@@ -111,6 +133,15 @@ impl WebhookIngress {
             })
             .collect();
         let stored = self.store(origin, &endpoint, &changes).await?;
+        let came = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        for (outcome, count) in [
+            (ChangeOutcome::Routed, stored.routed),
+            (ChangeOutcome::Unrouted, stored.stored - stored.routed),
+            (ChangeOutcome::Duplicate, came.saturating_sub(stored.stored)),
+        ] {
+            self.tools
+                .measure(Measurement::WebhookChanges(outcome, count));
+        }
         if stored.routed > 0 {
             self.signal.job_enqueued(Queue::Message);
         }

@@ -29,7 +29,7 @@ fn bucket(micros: u64) -> usize {
     if micros < LINEAR {
         return usize::try_from(micros).unwrap_or_default();
     }
-    let doubling = 63 - micros.leading_zeros() - 4;
+    let doubling = micros.ilog2() - 4;
     let within = (micros >> doubling) & 15;
     let place = u64::from(doubling) * 16 + 16 + within;
     usize::try_from(place).unwrap_or(BUCKETS).min(BUCKETS - 1)
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_longest_duration_stays_within_the_last_bucket() {
         let latency = Latency::new();
-        latency.record(Duration::from_secs(86_400), true);
+        latency.record(Duration::from_hours(24), true);
         assert_eq!(latency.windows()[0].failed, 1);
         assert!(latency.windows()[0].p99 > Duration::from_secs(200));
     }

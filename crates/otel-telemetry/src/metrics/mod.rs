@@ -45,6 +45,8 @@ pub(crate) struct MeterSettings {
     pub(crate) interval: Duration,
     /// The bytes that the process should not exceed.
     pub(crate) memory_limit: Option<u64>,
+    /// From which delay of a worker's event loop on that is told.
+    pub(crate) lag_warning: Duration,
     /// A warning is given once in so long a time.
     pub(crate) warning_window: Duration,
 }
@@ -55,6 +57,8 @@ pub struct Meter {
     durations: Durations,
     provider: SdkMeterProvider,
     reader: Reader,
+    lag_warning: Duration,
+    throttle: Arc<Throttle>,
     /// Ends the thread of the ticks when dropped.
     _ticking: SyncSender<()>,
 }
@@ -89,12 +93,13 @@ impl Meter {
         instruments::observe(&meter, &state);
         let (ticking, stop) = sync_channel::<()>(0);
         let weak = Arc::downgrade(&state);
+        let throttle = Arc::new(Throttle::new(settings.warning_window));
+        let of_ticks = Arc::clone(&throttle);
         std::thread::Builder::new()
             .name("acolhe-metrics".to_owned())
             .spawn(move || {
-                let throttle = Throttle::new(settings.warning_window);
                 while stop.recv_timeout(latency::TICK) == Err(RecvTimeoutError::Timeout)
-                    && tick(&weak, &throttle)
+                    && tick(&weak, &of_ticks)
                 {}
             })?;
         Ok(Self {
@@ -102,6 +107,8 @@ impl Meter {
             state,
             provider,
             reader,
+            lag_warning: settings.lag_warning,
+            throttle,
             _ticking: ticking,
         })
     }
@@ -207,12 +214,7 @@ impl Metrics for Meter {
             Measurement::RateLimited(limit) => add(&state.rate_limited, limit.index(), 1),
             Measurement::Shed(reason) => add(&state.shed, reason.index(), 1),
             Measurement::ActiveUsers(users) => set(&state.active_users, 0, users),
-            Measurement::EventLoopLag(worker, lag) => {
-                let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
-                state.lag.fetch_max(micros, Ordering::Relaxed);
-                let worker = KeyValue::new("acolhe.worker", i64::from(worker));
-                self.durations.lags.record(lag.as_secs_f64(), &[worker]);
-            }
+            Measurement::EventLoopLag(worker, lag) => self.event_loop_lagged(worker, lag),
         }
     }
 }
@@ -228,6 +230,23 @@ fn active(state: &State, method: usize, secure: bool, more: i64) {
 }
 
 impl Meter {
+    fn event_loop_lagged(&self, worker: u16, lag: Duration) {
+        let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        self.state.lag.fetch_max(micros, Ordering::Relaxed);
+        let label = KeyValue::new("acolhe.worker", i64::from(worker));
+        self.durations.lags.record(lag.as_secs_f64(), &[label]);
+        if lag >= self.lag_warning
+            && let Some(suppressed) = self.throttle.admit("lag", Instant::now())
+        {
+            tracing::warn!(
+                worker = u64::from(worker),
+                lag_ms = lag.as_secs_f64() * 1000.0,
+                suppressed,
+                "the event loop lags: something blocks a worker"
+            );
+        }
+    }
+
     fn job_ended(&self, queue: usize, outcome: JobOutcome, took: Duration) {
         if let Some(outcomes) = self.state.job_outcomes.get(queue) {
             add(outcomes, outcome.index(), 1);

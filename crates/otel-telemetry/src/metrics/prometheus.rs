@@ -47,9 +47,8 @@ pub(crate) fn series_name(name: &str, unit: &str, total: bool) -> String {
 
 fn write<T: Display + Copy>(text: &mut String, metric: &Metric, data: &MetricData<T>) {
     let (sort, total) = match data {
-        MetricData::Gauge(_) => ("gauge", false),
         MetricData::Sum(sum) if sum.is_monotonic() => ("counter", true),
-        MetricData::Sum(_) => ("gauge", false),
+        MetricData::Gauge(_) | MetricData::Sum(_) => ("gauge", false),
         MetricData::Histogram(_) => ("histogram", false),
         // Nobody makes one.
         MetricData::ExponentialHistogram(_) => return,

@@ -242,6 +242,8 @@ impl State {
     }
 
     fn queue_views(&self) -> Vec<QueueView> {
+        use JobOutcome as O;
+        use JobState as S;
         let queues = Queue::ALL.iter().enumerate();
         queues
             .filter_map(|(at, queue)| {
@@ -249,8 +251,6 @@ impl State {
                 let of = |counts: &[AtomicU64], at| get(counts, at).unwrap_or_default();
                 let state = |it: JobState| (it, of(counts, it.index()));
                 let outcome = |it: JobOutcome| (it, of(outcomes, it.index()));
-                use JobOutcome as O;
-                use JobState as S;
                 Some(QueueView {
                     queue: *queue,
                     counts: [S::Waiting, S::Delayed, S::Active, S::Dead].map(state),

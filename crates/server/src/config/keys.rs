@@ -296,6 +296,30 @@ pub(crate) const KEYS: &[Key] = &[
         "Form of a log line: json or text.",
     ),
     key(
+        "telemetry.metrics_interval",
+        "15s",
+        "How often metrics are sent to the collector.",
+    ),
+    key(
+        "telemetry.slow_request",
+        "500ms",
+        "From which duration on a request is logged as slow.",
+    ),
+    key(
+        "telemetry.lag_warning",
+        "100ms",
+        "From which delay of a worker's event loop on that is logged.",
+    ),
+    unset(
+        "telemetry.memory_limit",
+        "Bytes of memory that the process should not exceed: more is logged, and shown to operators. When unset, the limit of its control group, where there is one.",
+    ),
+    key(
+        "telemetry.warning_window",
+        "60s",
+        "Warnings of one sort (a slow route, a slow query, a lagging worker) are logged once in so long a time, with how many were not.",
+    ),
+    key(
         "jobs.enabled",
         "true",
         "Whether this process also runs jobs and the sequencer: true or false.",

@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) keys: Keys,
     pub(crate) auth: Auth,
     pub(crate) telemetry: TelemetrySettings,
+    pub(crate) warnings: Warnings,
     pub(crate) jobs: Jobs,
 }
 
@@ -104,6 +105,13 @@ pub(crate) struct Jobs {
     pub(crate) message_concurrency: usize,
 }
 
+/// From when on something is told as too slow, and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Warnings {
+    pub(crate) slow_request: Duration,
+    pub(crate) window: Duration,
+}
+
 impl Config {
     /// From the values of every source. All that is wrong is told at once.
     pub(crate) fn read(values: &source::Values) -> Result<Self, ConfigError> {
@@ -169,7 +177,15 @@ impl Config {
                 sampling_ratio: read.ratio("telemetry.sampling_ratio"),
                 log_filter: read.text("telemetry.log_filter"),
                 log_format: read.choice("telemetry.log_format", "json or text"),
+                metrics_interval: read.duration("telemetry.metrics_interval"),
+                memory_limit: read.optional("telemetry.memory_limit"),
+                warning_window: read.duration("telemetry.warning_window"),
+                lag_warning: read.duration("telemetry.lag_warning"),
                 ..TelemetrySettings::default()
+            },
+            warnings: Warnings {
+                slow_request: read.duration("telemetry.slow_request"),
+                window: read.duration("telemetry.warning_window"),
             },
             jobs: Jobs {
                 enabled: read.parsed("jobs.enabled", true),

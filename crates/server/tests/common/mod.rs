@@ -116,6 +116,7 @@ impl Stage {
             database: database.unwrap_or_else(|| base.database()),
             redis: None,
             jobs: WakeSignal::new(),
+            metrics: Arc::new(kernel::NoMetrics),
         };
         let (services, call) = serve(&foundation).await;
         Self {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 #![allow(clippy::format_push_string, reason = "short texts")]
 
+mod observed;
 mod program;
 
 use std::io::Write as _;
