@@ -686,6 +686,7 @@ async fn each_request_is_measured_once_by_its_route_and_clinic() {
         authenticator,
         ApiHooks::default(),
         ApiSettings::default(),
+        None,
     );
     let service = init_service(app(&api)).await;
     let ask = |method: Method, path: &str| {
