@@ -15,6 +15,7 @@ use crate::{
     checkout::Checkout,
     client::signature,
     interrupt,
+    mailbox::Mailbox,
     postgres::{Home, address, cluster::Kind, site::Site},
     redis::Redis,
     seed::{self, Demo},
@@ -24,6 +25,8 @@ use crate::{
 
 /// Where the port search begins.
 const PORT: u16 = 8080;
+/// Where links in mails lead: the usual address of a front end that is being developed.
+const FRONT_END: &str = "http://localhost:5173";
 
 /// Run the product: database, migrations, demo data, server.
 ///
@@ -64,6 +67,9 @@ impl Args {
         }
         terminal::step("Migrating the database", || server.migrate())?;
         let log = checkout.root().join(".acolhe/server.log");
+        let mut mailbox = Mailbox::new(&mail_folder(checkout));
+        // Those of earlier runs are no news.
+        mailbox.look();
         let mut serving = server.serve(self.port, Some(&log))?;
         if serving.port != self.port {
             terminal::note(format!(
@@ -76,10 +82,21 @@ impl Args {
         } else {
             Some(demo(checkout, &server, &serving.base_url)?)
         };
-        introduce(&serving.base_url, &log, demo.as_ref())?;
+        introduce(
+            &serving.base_url,
+            &log,
+            &mail_folder(checkout),
+            demo.as_ref(),
+        )?;
+        mailbox.tell_new(&serving.base_url);
         serving.wait()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Where the server writes mails.
+fn mail_folder(checkout: &Checkout) -> PathBuf {
+    checkout.root().join(".acolhe/mail")
 }
 
 /// Adds a demo to the development database, with a server of its own that ends with it.
@@ -128,6 +145,10 @@ impl Database {
             &checkout.root().join(".acolhe/keys.env"),
         )?;
         server.set("ACOLHE_TELEMETRY_LOG_FORMAT", "text");
+        let folder = mail_folder(checkout).display().to_string();
+        server.set("ACOLHE_MAIL_FOLDER", folder);
+        server.set("ACOLHE_MAIL_FROM", "Acolhe <no-reply@acolhe.example>");
+        server.set("ACOLHE_MAIL_LINK_BASE", FRONT_END);
         Ok(server)
     }
 }
@@ -165,6 +186,7 @@ fn reset(checkout: &Checkout) -> anyhow::Result<()> {
     ] {
         let _ = fs::remove_file(checkout.root().join(file));
     }
+    let _ = fs::remove_dir_all(mail_folder(checkout));
     terminal::note("Threw the development data away.");
     Ok(())
 }
@@ -210,10 +232,11 @@ fn demo(checkout: &Checkout, server: &Server, base_url: &str) -> anyhow::Result<
 }
 
 /// Tells a newcomer what there is. On standard output: it is the command's result.
-fn introduce(base: &str, log: &Path, demo: Option<&Demo>) -> anyhow::Result<()> {
+fn introduce(base: &str, log: &Path, mails: &Path, demo: Option<&Demo>) -> anyhow::Result<()> {
     println!("\nAcolhe runs at {base}");
     println!("  API page   {base}/docs");
     println!("  log        {}", log.display());
+    println!("  mails      {} (told here as they come)", mails.display());
     match demo {
         Some(demo) => introduce_demo(base, demo)?,
         None => println!(

@@ -20,6 +20,7 @@ mod dev;
 mod environment;
 mod fuzz;
 mod interrupt;
+mod mailbox;
 mod openapi;
 mod overload;
 mod plans;

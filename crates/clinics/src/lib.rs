@@ -5,6 +5,8 @@
 //!   identity and a clinic into a [`kernel::Grant`]. Whatever fails there is answered alike and
 //!   noted in the platform's security log.
 //! - [`Sessions`] are what a login begins: rotating refresh tokens, and the ends of sessions.
+//! - [`Members`] and [`Invitations`] are how a clinic manages who works there, [`PasswordResets`]
+//!   sets forgotten passwords anew, and [`Post`] sends the mails of both.
 //! - [`Clinics`] and [`Branches`] are what a clinic does with its own settings and branches.
 //! - [`Administration`] is the operator's: a clinic and its first owner are never created by a
 //!   clinic's user.
@@ -20,7 +22,13 @@ pub mod branch;
 pub mod clinic;
 pub mod error;
 pub mod events;
+pub mod invitation;
+pub mod mail;
+mod mail_text;
+pub mod members;
+pub mod one_time;
 pub mod password;
+pub mod password_reset;
 pub mod ports;
 pub mod role;
 pub mod service;
@@ -39,7 +47,14 @@ pub use error::{
     AdministrationError, CreateBranchError, HashError, InvalidToken, LogInError, MeError,
     ReadError, RefreshError, TokenFault, UpdateBranchError, UpdateClinicError,
 };
+pub use invitation::{
+    Acceptance, Accepted, Invitation, InvitationStatus, Invitations, NewInvitation,
+};
+pub use mail::{LinkBase, Post, PostSettings};
+pub use members::{Member, MemberFilter, MemberPatch, Members};
+pub use one_time::OneTimeToken;
 pub use password::{InvalidPassword, NewPassword};
+pub use password_reset::PasswordResets;
 pub use ports::{
     BranchQuery, BranchStore, ClinicAdministration, ClinicStore, CredentialStore, MembershipStore,
     PasswordHasher, SessionStore, TokenIssuer, TokenVerifier,

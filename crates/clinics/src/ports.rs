@@ -71,6 +71,8 @@ pub enum SecurityEventKind {
     RefreshReused,
     /// Somebody ended all their sessions.
     LoggedOutEverywhere,
+    /// A one-time link was used that is used up, has ended or never was.
+    LinkRefused,
 }
 
 impl SecurityEventKind {
@@ -82,6 +84,7 @@ impl SecurityEventKind {
             Self::ClinicRefused => "clinic.refused",
             Self::RefreshReused => "refresh.reused",
             Self::LoggedOutEverywhere => "logout.everywhere",
+            Self::LinkRefused => "link.refused",
         }
     }
 }

@@ -68,10 +68,14 @@ impl Role {
             A::ChannelRead,
             A::ConversationRead,
             A::ConversationWrite,
+            // Whom a contact or a conversation is given to.
+            A::UserRead,
         ]);
         match self {
             // Every action there is, also those that are added later.
-            Self::Owner | Self::Admin => Permissions::of(A::ALL),
+            Self::Owner => Permissions::of(A::ALL),
+            // All but what makes and unmakes those who answer for the clinic.
+            Self::Admin => Permissions::of(A::ALL).without(A::UserManageOwners),
             Self::Professional => LOOK_AROUND.with(ANSWER_PATIENTS),
             Self::Receptionist => LOOK_AROUND
                 .with(ANSWER_PATIENTS)
@@ -113,6 +117,9 @@ channel.read        x   x   x   x       x
 channel.manage      x   x
 conversation.read   x   x   x   x       x
 conversation.write  x   x   x   x
+user.read           x   x   x   x
+user.manage         x   x
+user.manage_owners  x
 ";
 
     #[test]

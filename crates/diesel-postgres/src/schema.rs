@@ -234,6 +234,27 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.invitations (clinic_id, id) {
+        clinic_id -> Uuid,
+        id -> Uuid,
+        /// personal
+        email -> Text,
+        /// personal
+        name -> Text,
+        role -> Text,
+        branches -> Nullable<Array<Uuid>>,
+        own_agenda_only -> Bool,
+        status -> Text,
+        invited_by -> Nullable<Uuid>,
+        sent_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        row_version -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     app.jobs (clinic_id, id) {
         clinic_id -> Uuid,
         id -> Uuid,
@@ -249,6 +270,22 @@ diesel::table! {
         lease_token -> Nullable<Uuid>,
         leased_until -> Nullable<Timestamptz>,
         unique_key -> Nullable<Text>,
+        last_failure -> Nullable<Text>,
+        created_at -> Timestamptz,
+        finished_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    app.mail_outbox (id) {
+        id -> Uuid,
+        kind -> Text,
+        clinic_id -> Nullable<Uuid>,
+        cause_id -> Uuid,
+        state -> Text,
+        run_at -> Timestamptz,
+        attempts -> Int2,
+        lease_token -> Nullable<Uuid>,
         last_failure -> Nullable<Text>,
         created_at -> Timestamptz,
         finished_at -> Nullable<Timestamptz>,
@@ -351,6 +388,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.one_time_tokens (hash) {
+        /// secret
+        hash -> Bytea,
+        kind -> Text,
+        clinic_id -> Nullable<Uuid>,
+        cause_id -> Uuid,
+        expires_at -> Timestamptz,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     app.outbox (id) {
         id -> Int8,
         clinic_id -> Uuid,
@@ -360,6 +409,20 @@ diesel::table! {
         entity_id -> Uuid,
         at -> Timestamptz,
         payload -> Jsonb,
+    }
+}
+
+diesel::table! {
+    app.password_resets (id) {
+        id -> Uuid,
+        user_id -> Nullable<Uuid>,
+        /// personal
+        subject_hash -> Bytea,
+        /// personal
+        origin_hash -> Nullable<Bytea>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -481,13 +544,17 @@ diesel::allow_tables_to_appear_in_same_query!(
     idempotency_keys,
     identity_names,
     identity_proofs,
+    invitations,
     jobs,
+    mail_outbox,
     memberships,
     message_amendments,
     message_keys,
     message_receipts,
     messages,
+    one_time_tokens,
     outbox,
+    password_resets,
     security_log,
     sequencer_heartbeat,
     sessions,

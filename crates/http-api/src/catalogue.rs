@@ -63,12 +63,16 @@ problem_codes! {
     InvalidCredentials = "invalid-credentials", UNAUTHORIZED, "Invalid credentials";
     /// The refresh token is missing, not ours, used before, or its session is over: log in again.
     RefreshRejected = "refresh-rejected", UNAUTHORIZED, "Refresh rejected";
+    /// The address of this invitation has an account: log in as it, then send the link's token with its access token.
+    LoginRequired = "login-required", UNAUTHORIZED, "Login required";
     /// The signature is missing, or is not that of the raw body with the endpoint's secret.
     InvalidSignature = "invalid-signature", UNAUTHORIZED, "Invalid signature";
     /// The token of the handshake is not the endpoint's.
     HandshakeRefused = "handshake-refused", FORBIDDEN, "Handshake refused";
     /// The role in this clinic does not allow this; the attempt was recorded.
     Forbidden = "forbidden", FORBIDDEN, "Not permitted";
+    /// The invitation is for another account than the one that is logged in: log in as that one, or log out.
+    OtherAccount = "other-account", FORBIDDEN, "Another account";
     /// The caller has no membership in this clinic, or there is no such clinic.
     NoClinicAccess = "no-clinic-access", FORBIDDEN, "No access to this clinic";
     // 404 and 405: what is asked for.
@@ -87,6 +91,8 @@ problem_codes! {
     IdempotencyInFlight = "idempotency-in-flight", CONFLICT, "Request in flight";
     /// The record changed since it was read: read it again, then retry with its new `ETag`.
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "Precondition failed";
+    /// The one-time link is used, has ended, was withdrawn or never was: ask for a new one.
+    InvalidLink = "invalid-link", GONE, "Invalid link";
     /// The body did not arrive in time; the connection is closed. Send it again.
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "Request timeout";
     /// The body is larger than this path accepts.
@@ -106,6 +112,8 @@ problem_codes! {
     // 5xx: us.
     /// A defect of ours. Report it with the `traceId`.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error";
+    /// This installation sends no mail, so nothing that needs one is done: its operator sets `mail.…`.
+    MailNotConfigured = "mail-not-configured", SERVICE_UNAVAILABLE, "No mail";
     /// Something this needs does not answer now: retry as `Retry-After` says.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Unavailable";
     /// The server has too much to do to take this on: retry as `Retry-After` says, and later each time.

@@ -479,12 +479,8 @@ impl Drop for Visit {
 }
 
 fn rename_alias(request: &mut ServiceRequest) {
-    let Some(path) = alias::canonical(request.path()) else {
+    let Some(target) = alias::target(request.path(), request.uri().query()) else {
         return;
-    };
-    let target = match request.uri().query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
     };
     let mut parts = request.uri().clone().into_parts();
     let Ok(target) = target.parse() else { return };

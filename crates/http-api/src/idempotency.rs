@@ -181,6 +181,17 @@ impl Answer {
         }
     }
 
+    /// 202 with the new record, of which something is still under way, and its address.
+    pub fn accepted(location: &str, body: &impl Serialize) -> Self {
+        Self {
+            head: Head {
+                status: StatusCode::ACCEPTED.as_u16(),
+                headers: vec![(header::LOCATION.as_str().to_owned(), location.to_owned())],
+            },
+            body: serde_json::to_vec(body).unwrap_or_default(),
+        }
+    }
+
     /// The head as one line of JSON, then the body.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(&self.head).unwrap_or_default();

@@ -34,10 +34,12 @@ mod headers;
 pub mod health;
 pub mod id;
 pub mod idempotency;
+pub mod invitations;
 pub mod limits;
 pub mod me;
 pub mod openapi;
 pub mod page;
+pub mod password_reset;
 pub mod patch;
 pub mod payload;
 pub mod problem;
@@ -48,6 +50,7 @@ mod rules;
 pub mod sessions;
 mod strict;
 pub mod tenant;
+pub mod users;
 pub mod webhooks;
 
 #[cfg(test)]

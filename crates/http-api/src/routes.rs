@@ -4,7 +4,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    auth, branches, channels, clinics, contacts, conversations, health, me, sessions, webhooks,
+    auth, branches, channels, clinics, contacts, conversations, health, invitations, me,
+    password_reset, sessions, users, webhooks,
 };
 
 /// Adds every route of the API.
@@ -12,7 +13,11 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
     config
         .configure(auth::routes)
         .configure(sessions::routes)
+        .configure(password_reset::routes)
         .configure(me::routes)
+        // Before users, which would take its name for an id.
+        .configure(invitations::routes)
+        .configure(users::routes)
         .configure(clinics::routes)
         .configure(branches::routes)
         .configure(contacts::routes)
@@ -25,6 +30,10 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 /// The tags of the OpenAPI document, in its order: each group of routes with what it is.
 pub const TAGS: &[(&str, &str)] = &[
     ("access", "Signing in, and who one is."),
+    (
+        "users",
+        "Who works in the clinic, and what they may do there.",
+    ),
     ("clinics", "The clinic's own settings."),
     ("branches", "The places where the clinic works."),
     ("contacts", "The people the clinic deals with."),

@@ -29,6 +29,7 @@ pub mod attempt;
 pub mod back_off;
 pub mod handler;
 mod held;
+pub mod mail;
 mod outage;
 mod queue;
 pub mod settings;
@@ -38,6 +39,7 @@ pub mod workers;
 
 pub use back_off::BackOff;
 pub use handler::{Handlers, JobError, JobHandler};
+pub use mail::MailWorker;
 pub use settings::{QueueSettings, WorkerSettings};
 pub use signal::WakeSignal;
 pub use workers::{JobPorts, Workers};

@@ -46,6 +46,12 @@ actions! {
     ConversationRead = "conversation.read",
     /// Mark conversations read.
     ConversationWrite = "conversation.write",
+    /// Read the clinic's users.
+    UserRead = "user.read",
+    /// Invite users, change what they are and where they work, withdraw their memberships.
+    UserManage = "user.manage",
+    /// Make and unmake owners, beside `user.manage`.
+    UserManageOwners = "user.manage_owners",
 }
 
 impl fmt::Display for Action {
@@ -77,6 +83,12 @@ impl Permissions {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The set without `action`.
+    #[must_use]
+    pub const fn without(self, action: Action) -> Self {
+        Self(self.0 & !(1 << action as u8))
     }
 
     /// Whether `action` is in the set.

@@ -239,6 +239,10 @@ pub enum SystemPurpose {
     Sequencer,
     /// Operators' administration: create clinics, first owners, shared endpoints.
     Administration,
+    /// Lease mails, make their links, note what became of them.
+    Mail,
+    /// Take a request for a new password, find what a one-time link stands for, use it up.
+    OneTimeLink,
     /// Counts for operators and health.
     OperatorCounts,
 }

@@ -100,4 +100,8 @@ typed_ids! {
     RequestId,
     /// One authenticated session.
     SessionId,
+    /// An invitation into a clinic.
+    InvitationId,
+    /// A mail of the outbox.
+    MailId,
 }

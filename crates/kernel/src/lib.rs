@@ -38,7 +38,8 @@ pub use event::Event;
 pub use identity::{Claim, Identity, IdentityKey, IdentityKind};
 pub use ids::{
     AuditId, BranchId, ChannelId, ClinicId, ContactId, ConversationId, EndpointId, EventId,
-    InboxId, InvalidId, JobId, MessageId, RequestId, SessionId, TypedId, UserId,
+    InboxId, InvalidId, InvitationId, JobId, MailId, MessageId, RequestId, SessionId, TypedId,
+    UserId,
 };
 pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
 pub use once::{Once, OnceKey, Repeat};

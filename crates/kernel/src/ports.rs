@@ -60,6 +60,8 @@ pub enum KeyPurpose {
     RefreshToken,
     /// Names of shared counters.
     RateLimit,
+    /// Hashes of the tokens of one-time links.
+    OneTimeToken,
 }
 
 impl KeyPurpose {
@@ -76,6 +78,7 @@ impl KeyPurpose {
             Self::SecurityLog => "security-log",
             Self::RefreshToken => "refresh-token",
             Self::RateLimit => "rate-limit",
+            Self::OneTimeToken => "one-time-token",
         }
     }
 }

@@ -11,7 +11,7 @@ use diesel_postgres::sequencer::{Sequencer, SequencerSettings};
 use http_api::Api;
 use job_workers::settings::QueueSettings;
 use job_workers::workers::JobPorts;
-use job_workers::{WorkerSettings, Workers};
+use job_workers::{MailWorker, WorkerSettings, Workers};
 use kernel::job::{JobCensus, Queue};
 use redis_cache::link::Connecting;
 use security::SystemClock;
@@ -30,6 +30,7 @@ pub(crate) struct Background {
     redis: Option<Connecting>,
     sequencer: Option<Sequencer>,
     workers: Option<Workers>,
+    mail: Option<MailWorker>,
 }
 
 impl Background {
@@ -46,6 +47,7 @@ impl Background {
             redis: None,
             sequencer: None,
             workers: None,
+            mail: None,
         })
     }
 
@@ -105,6 +107,7 @@ impl Background {
             settings,
             foundation.jobs.clone(),
         ));
+        self.mail = crate::mail::post(foundation).map(MailWorker::start);
         Ok(())
     }
 
@@ -119,7 +122,11 @@ impl Background {
     pub(crate) fn stop(mut self) {
         let sequencer = self.sequencer.take();
         let workers = self.workers.take();
+        let mail = self.mail.take();
         self.runtime.block_on(async {
+            if let Some(mail) = mail {
+                mail.stop().await;
+            }
             // First the jobs: what they commit last still gets its positions.
             if let Some(workers) = workers {
                 workers.stop().await;

@@ -11,6 +11,7 @@ mod background;
 mod config;
 mod health;
 mod keys;
+pub mod mail;
 mod observe;
 mod output;
 mod probe;

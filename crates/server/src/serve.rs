@@ -49,6 +49,12 @@ fn run(config: &Config, meter: Arc<Meter>, print_address: bool) -> anyhow::Resul
         workers => workers,
     };
     let foundation = Foundation::from_config(config, workers, meter)?;
+    if foundation.mail.is_none() {
+        tracing::warn!(
+            setting = "mail.smtp_host",
+            "no mail is sent: nobody can be invited, and no password be reset"
+        );
+    }
     let services = Services::new(&foundation);
     let settings = api_settings(config);
     let mut background = Background::new()?;

@@ -4,12 +4,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use clinics::{Access, Administration, Branches, Clinics, PasswordHasher, SessionPolicy, Sessions};
+use clinics::{
+    Access, Administration, Branches, Clinics, Invitations, Members, PasswordHasher,
+    PasswordResets, SessionPolicy, Sessions,
+};
 use contacts::{Contacts, Documents};
 use conversations::ports::Decoders;
 use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
-use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin, PgSessions};
+use diesel_postgres::clinics::{
+    PgAdministration, PgBranches, PgClinics, PgInvitations, PgLogin, PgMails, PgMembers, PgSessions,
+};
 use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
 use diesel_postgres::conversations::{
     PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
@@ -27,6 +32,7 @@ use security::{KeyRing, MasterKey, SystemClock, SystemRandom};
 
 use crate::config::{Config, ConfigError};
 use crate::health::DatabaseCheck;
+use crate::mail::MailSetup;
 
 /// Who issues access tokens, and for what: part of each token.
 const ISSUER: &str = "acolhe";
@@ -49,6 +55,8 @@ pub struct Foundation {
     pub hasher: Arc<dyn PasswordHasher>,
     /// How long sessions live.
     pub session_policy: SessionPolicy,
+    /// How mails leave, where they do.
+    pub mail: Option<MailSetup>,
     /// Every store.
     pub database: Database,
     /// What nodes share, where there is a Redis. Its circuit is open until something connects it.
@@ -79,6 +87,7 @@ impl Foundation {
             tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
             hasher: Arc::new(hasher),
             session_policy: config.auth.sessions,
+            mail: MailSetup::from_config(config)?,
             redis: redis(config)?,
             database: database(config, workers, Arc::clone(&metrics))?,
             metrics,
@@ -222,6 +231,12 @@ pub struct Services {
     pub access: Access,
     /// For how long they stay.
     pub sessions: Sessions,
+    /// Who works in the clinic.
+    pub members: Members,
+    /// Who is invited to.
+    pub invitations: Invitations,
+    /// Forgotten passwords.
+    pub resets: PasswordResets,
     /// The clinic itself.
     pub clinics: Clinics,
     /// Its branches.
@@ -270,7 +285,28 @@ impl Services {
         let inbox = Arc::new(PgConversationStore::new(database.clone(), tools.clone()));
         let ingress = Arc::new(PgIngress::new(database.clone()));
         let jobs = Arc::new(jobs.clone());
+        let sends_mail = foundation.mail.is_some();
         Self {
+            members: Members::new(
+                Arc::new(PgMembers::new(database.clone())),
+                gate.clone(),
+                tools.clone(),
+            ),
+            invitations: Invitations::new(
+                Arc::new(PgInvitations::new(database.clone())),
+                login.clone(),
+                Arc::clone(hasher),
+                sends_mail,
+                gate.clone(),
+                tools.clone(),
+            ),
+            resets: PasswordResets::new(
+                Arc::new(PgMails::new(database.clone())),
+                login.clone(),
+                Arc::clone(hasher),
+                sends_mail,
+                tools.clone(),
+            ),
             access: Access::new(
                 login.clone(),
                 login,
@@ -305,6 +341,9 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     let Services {
         access,
         sessions,
+        members,
+        invitations,
+        resets,
         clinics,
         branches,
         contacts,
@@ -322,6 +361,9 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     .with_check(Arc::new(check))
     .with(access)
     .with(sessions)
+    .with(members)
+    .with(invitations)
+    .with(resets)
     .with(clinics)
     .with(branches)
     .with(contacts)

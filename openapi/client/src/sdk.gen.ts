@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, Options as Options2, TDataShape } from './client/index.js';
-import type { BranchCreateData, BranchCreateErrors, BranchCreateResponses, BranchListData, BranchListErrors, BranchListResponses, BranchReadData, BranchReadErrors, BranchReadResponses, BranchUpdateData, BranchUpdateErrors, BranchUpdateResponses, ChannelCreateData, ChannelCreateErrors, ChannelCreateResponses, ChannelDisableData, ChannelDisableErrors, ChannelDisableResponses, ChannelEnableData, ChannelEnableErrors, ChannelEnableResponses, ChannelListData, ChannelListErrors, ChannelListResponses, ChannelReadData, ChannelReadErrors, ChannelReadResponses, ChannelRotateSecretData, ChannelRotateSecretErrors, ChannelRotateSecretResponses, ClinicReadData, ClinicReadErrors, ClinicReadResponses, ClinicUpdateData, ClinicUpdateErrors, ClinicUpdateResponses, ContactArchiveData, ContactArchiveErrors, ContactArchiveResponses, ContactCreateData, ContactCreateErrors, ContactCreateResponses, ContactListData, ContactListErrors, ContactListResponses, ContactReadData, ContactReadErrors, ContactReadResponses, ContactRestoreData, ContactRestoreErrors, ContactRestoreResponses, ContactUpdateData, ContactUpdateErrors, ContactUpdateResponses, ConversationListData, ConversationListErrors, ConversationListResponses, ConversationMarkReadData, ConversationMarkReadErrors, ConversationMarkReadResponses, ConversationReadData, ConversationReadErrors, ConversationReadResponses, HealthLiveData, HealthLiveErrors, HealthLiveResponses, HealthReadData, HealthReadErrors, HealthReadResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, MeReadData, MeReadErrors, MeReadResponses, MessageListData, MessageListErrors, MessageListResponses, UserLogInData, UserLogInErrors, UserLogInResponses, WebhookAnswerHandshakeData, WebhookAnswerHandshakeErrors, WebhookAnswerHandshakeResponses, WebhookReceiveData, WebhookReceiveErrors, WebhookReceiveResponses } from './types.gen.js';
+import type { BranchCreateData, BranchCreateErrors, BranchCreateResponses, BranchListData, BranchListErrors, BranchListResponses, BranchReadData, BranchReadErrors, BranchReadResponses, BranchUpdateData, BranchUpdateErrors, BranchUpdateResponses, ChannelCreateData, ChannelCreateErrors, ChannelCreateResponses, ChannelDisableData, ChannelDisableErrors, ChannelDisableResponses, ChannelEnableData, ChannelEnableErrors, ChannelEnableResponses, ChannelListData, ChannelListErrors, ChannelListResponses, ChannelReadData, ChannelReadErrors, ChannelReadResponses, ChannelRotateSecretData, ChannelRotateSecretErrors, ChannelRotateSecretResponses, ClinicReadData, ClinicReadErrors, ClinicReadResponses, ClinicUpdateData, ClinicUpdateErrors, ClinicUpdateResponses, ContactArchiveData, ContactArchiveErrors, ContactArchiveResponses, ContactCreateData, ContactCreateErrors, ContactCreateResponses, ContactListData, ContactListErrors, ContactListResponses, ContactReadData, ContactReadErrors, ContactReadResponses, ContactRestoreData, ContactRestoreErrors, ContactRestoreResponses, ContactUpdateData, ContactUpdateErrors, ContactUpdateResponses, ConversationListData, ConversationListErrors, ConversationListResponses, ConversationMarkReadData, ConversationMarkReadErrors, ConversationMarkReadResponses, ConversationReadData, ConversationReadErrors, ConversationReadResponses, HealthLiveData, HealthLiveErrors, HealthLiveResponses, HealthReadData, HealthReadErrors, HealthReadResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, InvitationAcceptData, InvitationAcceptErrors, InvitationAcceptResponses, InvitationCreateData, InvitationCreateErrors, InvitationCreateResponses, InvitationListData, InvitationListErrors, InvitationListResponses, InvitationReadData, InvitationReadErrors, InvitationReadResponses, InvitationResendData, InvitationResendErrors, InvitationResendResponses, InvitationRevokeData, InvitationRevokeErrors, InvitationRevokeResponses, MeReadData, MeReadErrors, MeReadResponses, MessageListData, MessageListErrors, MessageListResponses, PasswordResetConfirmData, PasswordResetConfirmErrors, PasswordResetConfirmResponses, PasswordResetRequestData, PasswordResetRequestErrors, PasswordResetRequestResponses, SessionEndData, SessionEndErrors, SessionEndResponses, SessionListData, SessionListErrors, SessionListResponses, SessionLogOutData, SessionLogOutErrors, SessionLogOutEverywhereData, SessionLogOutEverywhereErrors, SessionLogOutEverywhereResponses, SessionLogOutResponses, SessionRefreshData, SessionRefreshErrors, SessionRefreshResponses, UserDeactivateData, UserDeactivateErrors, UserDeactivateResponses, UserListData, UserListErrors, UserListResponses, UserLogInData, UserLogInErrors, UserLogInResponses, UserReactivateData, UserReactivateErrors, UserReactivateResponses, UserReadData, UserReadErrors, UserReadResponses, UserUpdateData, UserUpdateErrors, UserUpdateResponses, WebhookAnswerHandshakeData, WebhookAnswerHandshakeErrors, WebhookAnswerHandshakeResponses, WebhookReceiveData, WebhookReceiveErrors, WebhookReceiveResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -19,10 +19,36 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 };
 
 /**
+ * Accept an invitation
+ *
+ * The link's token proves the mailbox and is good once. Where the address has no account yet,
+ * `password` makes one, without `Authorization`; where it has one, its owner logs in first and
+ * sends the token with their access token. Then log in, or choose the clinic.
+ *
+ * The mail's link is the front end's page `/accept-invitation#token=…`; what stands behind `#` is
+ * read by that page alone.
+ *
+ * Permission: none, anyone may ask.
+ */
+export const invitationAccept = <ThrowOnError extends boolean = false>(options: Options<InvitationAcceptData, ThrowOnError>) => (options.client ?? client).post<InvitationAcceptResponses, InvitationAcceptErrors, ThrowOnError>({
+    url: '/api/v1/auth/invitations/accept',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
  * Log in
  *
- * Exchanges an e-mail and a password for an access token of fifteen minutes. An unknown user, a
- * wrong password and a disabled user are answered alike.
+ * Exchanges an e-mail and a password for an access token of fifteen minutes, and a refresh token
+ * that gets the next one (`POST /api/v1/auth/refresh`). An unknown user, a wrong password and a
+ * disabled user are answered alike.
+ *
+ * The refresh token goes into a cookie that no script can read (`HttpOnly`, `Secure`,
+ * `SameSite=Strict`) and that browsers send to `/api/v1/auth` and its alias `/api/auth` alone. A
+ * caller that is no browser asks for it in the answer, with `"refreshToken": "body"`.
  *
  * Permission: none, anyone may ask.
  */
@@ -33,6 +59,119 @@ export const userLogIn = <ThrowOnError extends boolean = false>(options: Options
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * Log out
+ *
+ * Ends the session that the access token belongs to: neither it nor the session's refresh token is
+ * good for anything afterwards. The cookie is removed.
+ *
+ * Permission: any valid access token.
+ */
+export const sessionLogOut = <ThrowOnError extends boolean = false>(options?: Options<SessionLogOutData, ThrowOnError>) => (options?.client ?? client).post<SessionLogOutResponses, SessionLogOutErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/auth/logout',
+    ...options
+});
+
+/**
+ * Log out everywhere
+ *
+ * Ends every session of the caller, this one too. API keys that the caller has made stay.
+ *
+ * Permission: any valid access token.
+ */
+export const sessionLogOutEverywhere = <ThrowOnError extends boolean = false>(options?: Options<SessionLogOutEverywhereData, ThrowOnError>) => (options?.client ?? client).post<SessionLogOutEverywhereResponses, SessionLogOutEverywhereErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/auth/logout-everywhere',
+    ...options
+});
+
+/**
+ * Ask for a new password
+ *
+ * Where the address is an account's, a mail with a one-time link goes out, good for an hour. The
+ * answer is the same for every address, known or not, and however often it was asked for: at
+ * most three mails an hour go to one account.
+ *
+ * Permission: none, anyone may ask.
+ */
+export const passwordResetRequest = <ThrowOnError extends boolean = false>(options: Options<PasswordResetRequestData, ThrowOnError>) => (options.client ?? client).post<PasswordResetRequestResponses, PasswordResetRequestErrors, ThrowOnError>({
+    url: '/api/v1/auth/password-reset',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Set a new password
+ *
+ * The link's token is good once. Every session of the user ends: log in anew.
+ *
+ * The mail's link is the front end's page `/reset-password#token=…`; what stands behind `#` is
+ * read by that page alone.
+ *
+ * Permission: none, anyone may ask.
+ */
+export const passwordResetConfirm = <ThrowOnError extends boolean = false>(options: Options<PasswordResetConfirmData, ThrowOnError>) => (options.client ?? client).post<PasswordResetConfirmResponses, PasswordResetConfirmErrors, ThrowOnError>({
+    url: '/api/v1/auth/password-reset/confirm',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Refresh the session
+ *
+ * Exchanges a refresh token for a new access token and the next refresh token. The token comes in
+ * the cookie that the login has set, and then the next one does too, or in the body, and then the
+ * next one is in the answer.
+ *
+ * Each token can be used once. One that comes again ends its session, because it or its successor
+ * was stolen; only for some seconds after its use it gets the same answer again, so that two tabs
+ * may refresh at once. Always send `Content-Type: application/json`, with `{}` where the cookie
+ * says all: without it the cookie is not looked at, so that no other site's form can ask.
+ *
+ * Permission: none, anyone may ask.
+ */
+export const sessionRefresh = <ThrowOnError extends boolean = false>(options: Options<SessionRefreshData, ThrowOnError>) => (options.client ?? client).post<SessionRefreshResponses, SessionRefreshErrors, ThrowOnError>({
+    url: '/api/v1/auth/refresh',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List my sessions
+ *
+ * Every session of the caller that is in force, the latest used first.
+ *
+ * Permission: any valid access token.
+ */
+export const sessionList = <ThrowOnError extends boolean = false>(options?: Options<SessionListData, ThrowOnError>) => (options?.client ?? client).get<SessionListResponses, SessionListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/auth/sessions',
+    ...options
+});
+
+/**
+ * End one of my sessions
+ *
+ * Whoever was in it has to log in again.
+ *
+ * Permission: any valid access token.
+ */
+export const sessionEnd = <ThrowOnError extends boolean = false>(options: Options<SessionEndData, ThrowOnError>) => (options.client ?? client).delete<SessionEndResponses, SessionEndErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/auth/sessions/{id}',
+    ...options
 });
 
 /**
@@ -395,6 +534,150 @@ export const healthReady = <ThrowOnError extends boolean = false>(options?: Opti
 export const meRead = <ThrowOnError extends boolean = false>(options?: Options<MeReadData, ThrowOnError>) => (options?.client ?? client).get<MeReadResponses, MeReadErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/me',
+    ...options
+});
+
+/**
+ * List users
+ *
+ * The clinic's own, newest first. Nobody else is found by `search`.
+ *
+ * Permission: `user.read` in the clinic.
+ */
+export const userList = <ThrowOnError extends boolean = false>(options?: Options<UserListData, ThrowOnError>) => (options?.client ?? client).get<UserListResponses, UserListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users',
+    ...options
+});
+
+/**
+ * List invitations
+ *
+ * Newest first.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const invitationList = <ThrowOnError extends boolean = false>(options?: Options<InvitationListData, ThrowOnError>) => (options?.client ?? client).get<InvitationListResponses, InvitationListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/invitations',
+    ...options
+});
+
+/**
+ * Invite a user
+ *
+ * A mail with a one-time link goes out, good for seven days. Whether the address has an account
+ * elsewhere makes no difference to the answer.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const invitationCreate = <ThrowOnError extends boolean = false>(options: Options<InvitationCreateData, ThrowOnError>) => (options.client ?? client).post<InvitationCreateResponses, InvitationCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/invitations',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read an invitation
+ *
+ * One of another clinic answers as one that does not exist.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const invitationRead = <ThrowOnError extends boolean = false>(options: Options<InvitationReadData, ThrowOnError>) => (options.client ?? client).get<InvitationReadResponses, InvitationReadErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/invitations/{id}',
+    ...options
+});
+
+/**
+ * Send an invitation again
+ *
+ * With a new link, good for seven days; earlier links stay good as long as they said. At most
+ * once a minute.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const invitationResend = <ThrowOnError extends boolean = false>(options: Options<InvitationResendData, ThrowOnError>) => (options.client ?? client).post<InvitationResendResponses, InvitationResendErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/invitations/{id}/resend',
+    ...options
+});
+
+/**
+ * Revoke an invitation
+ *
+ * None of its links lets in any more. Once more changes nothing.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const invitationRevoke = <ThrowOnError extends boolean = false>(options: Options<InvitationRevokeData, ThrowOnError>) => (options.client ?? client).post<InvitationRevokeResponses, InvitationRevokeErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/invitations/{id}/revoke',
+    ...options
+});
+
+/**
+ * Read a user
+ *
+ * A user who is not the clinic's answers as one that does not exist.
+ *
+ * Permission: `user.read` in the clinic.
+ */
+export const userRead = <ThrowOnError extends boolean = false>(options: Options<UserReadData, ThrowOnError>) => (options.client ?? client).get<UserReadResponses, UserReadErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/{id}',
+    ...options
+});
+
+/**
+ * Change a user
+ *
+ * What they are in the clinic: role, branches, own agenda. What is not named stays. Name, e-mail
+ * and password are the user's own. Nobody changes themselves; owners alone make and unmake
+ * owners; the last active owner stays one; who is bound to branches manages within them. Needs
+ * `If-Match`.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const userUpdate = <ThrowOnError extends boolean = false>(options: Options<UserUpdateData, ThrowOnError>) => (options.client ?? client).patch<UserUpdateResponses, UserUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Deactivate a user
+ *
+ * They may no longer act in this clinic, at once. In others nothing changes for them. Once more
+ * changes nothing.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const userDeactivate = <ThrowOnError extends boolean = false>(options: Options<UserDeactivateData, ThrowOnError>) => (options.client ?? client).post<UserDeactivateResponses, UserDeactivateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/{id}/deactivate',
+    ...options
+});
+
+/**
+ * Reactivate a user
+ *
+ * They may act in this clinic again, as what they were. Once more changes nothing.
+ *
+ * Permission: `user.manage` in the clinic.
+ */
+export const userReactivate = <ThrowOnError extends boolean = false>(options: Options<UserReactivateData, ThrowOnError>) => (options.client ?? client).post<UserReactivateResponses, UserReactivateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/users/{id}/reactivate',
     ...options
 });
 

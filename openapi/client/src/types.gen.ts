@@ -5,6 +5,60 @@ export type ClientOptions = {
 };
 
 /**
+ * What the reader of an invitation's mail sends. Not `Debug`: it holds a password.
+ */
+export type AcceptInvitation = {
+    /**
+     * The name of a new account, 1 to 200 characters; the invitation's when not given.
+     */
+    name?: string | null;
+    /**
+     * The password of a new account: 12 to 256 characters, none that is guessed first.
+     */
+    password?: string | null;
+    /**
+     * The token of the link.
+     */
+    token: string;
+};
+
+/**
+ * That something was taken in hand, and nothing more.
+ */
+export type Accepted = {
+    /**
+     * Always true.
+     */
+    accepted: boolean;
+};
+
+/**
+ * An accepted invitation.
+ */
+export type AcceptedInvitation = {
+    /**
+     * The clinic, for `X-Clinic-Id`.
+     */
+    clinicId: string;
+    /**
+     * What they log in with.
+     */
+    email: string;
+    /**
+     * What they are in the clinic.
+     */
+    role: Role;
+    /**
+     * Whether the account is new.
+     */
+    userCreated: boolean;
+    /**
+     * The user.
+     */
+    userId: string;
+};
+
+/**
  * A postal address; every part may be missing.
  */
 export type Address = {
@@ -166,6 +220,62 @@ export type ClinicOfUser = {
  */
 export type ClinicSettings = {
     quietHours: QuietHours | null;
+};
+
+/**
+ * A user of the clinic, with what they are there.
+ */
+export type ClinicUser = {
+    /**
+     * The branches they work at; null is all of them.
+     */
+    branches: Array<string> | null;
+    /**
+     * When they became a user of this clinic.
+     */
+    createdAt: string;
+    /**
+     * What they log in with. Theirs to change.
+     */
+    email: string;
+    /**
+     * The user's id, the same in every clinic.
+     */
+    id: string;
+    /**
+     * Their name. Theirs to change.
+     */
+    name: string;
+    /**
+     * Whether they see no agenda but their own.
+     */
+    ownAgendaOnly: boolean;
+    /**
+     * What they are in this clinic.
+     */
+    role: Role;
+    /**
+     * Whether they may act in this clinic.
+     */
+    status: MembershipStatus;
+    /**
+     * When what they are here was last changed.
+     */
+    updatedAt: string;
+};
+
+/**
+ * A new password. Not `Debug`.
+ */
+export type ConfirmPasswordReset = {
+    /**
+     * The new password: 12 to 256 characters, none that is guessed first.
+     */
+    password: string;
+    /**
+     * The token of the link.
+     */
+    token: string;
 };
 
 /**
@@ -366,6 +476,37 @@ export type CreateContact = {
 };
 
 /**
+ * Whom to invite.
+ */
+export type CreateInvitation = {
+    /**
+     * The branches they will work at, at most 200; all of them when null or not given.
+     */
+    branches?: Array<string> | null;
+    /**
+     * Their e-mail.
+     */
+    email: string;
+    /**
+     * Their name, 1 to 200 characters.
+     */
+    name: string;
+    /**
+     * Whether they will see no agenda but their own; not when not given.
+     */
+    ownAgendaOnly?: boolean;
+    /**
+     * What they become. Owners alone invite owners.
+     */
+    role: Role;
+};
+
+/**
+ * Where a refresh token is kept.
+ */
+export type Delivery = 'cookie' | 'body';
+
+/**
  * A phone or e-mail.
  */
 export type Entry = {
@@ -414,6 +555,65 @@ export type InvalidParam = {
 };
 
 /**
+ * An invitation.
+ */
+export type Invitation = {
+    /**
+     * The branches they will work at; null is all of them.
+     */
+    branches: Array<string> | null;
+    /**
+     * When it was made.
+     */
+    createdAt: string;
+    /**
+     * To whom.
+     */
+    email: string;
+    /**
+     * Until when its newest link is good.
+     */
+    expiresAt: string;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * The user who invited.
+     */
+    invitedBy: string | null;
+    /**
+     * Their name.
+     */
+    name: string;
+    /**
+     * Whether they will see no agenda but their own.
+     */
+    ownAgendaOnly: boolean;
+    /**
+     * What they become.
+     */
+    role: Role;
+    /**
+     * When its mail was last asked for.
+     */
+    sentAt: string;
+    /**
+     * How it stands.
+     */
+    status: InvitationStatus;
+    /**
+     * When it was last changed.
+     */
+    updatedAt: string;
+};
+
+/**
+ * How an invitation stands.
+ */
+export type InvitationStatus = 'pending' | 'accepted' | 'revoked' | 'expired';
+
+/**
  * Where a contact stands.
  */
 export type LivingStatus = 'lead' | 'active' | 'inactive';
@@ -430,28 +630,21 @@ export type LogIn = {
      * The password.
      */
     password: string;
+    /**
+     * Where the refresh token goes: `cookie`, which no script can read, or `body`, for callers that
+     * are no browser.
+     */
+    refreshToken?: Delivery;
 };
 
 /**
  * A login.
  */
-export type LoggedIn = {
-    /**
-     * Send it as `Authorization: Bearer …`. Opaque: what it looks like may change.
-     */
-    accessToken: string;
+export type LoggedIn = Tokens & {
     /**
      * Where they may act, by name: one of these goes into `X-Clinic-Id`.
      */
     clinics: Array<ClinicOfUser>;
-    /**
-     * Seconds until the token ends.
-     */
-    expiresIn: number;
-    /**
-     * Always `Bearer`.
-     */
-    tokenType: string;
     /**
      * Who logged in.
      */
@@ -481,6 +674,11 @@ export type Me = {
      */
     user: User;
 };
+
+/**
+ * Whether a membership stands.
+ */
+export type MembershipStatus = 'active' | 'disabled';
 
 /**
  * Why the provider could not deliver or show a message.
@@ -629,6 +827,62 @@ export type PageAnswerChannel = {
 /**
  * A page of a list.
  */
+export type PageAnswerClinicUser = {
+    /**
+     * The rows, in the asked order.
+     */
+    data: Array<{
+        /**
+         * The branches they work at; null is all of them.
+         */
+        branches: Array<string> | null;
+        /**
+         * When they became a user of this clinic.
+         */
+        createdAt: string;
+        /**
+         * What they log in with. Theirs to change.
+         */
+        email: string;
+        /**
+         * The user's id, the same in every clinic.
+         */
+        id: string;
+        /**
+         * Their name. Theirs to change.
+         */
+        name: string;
+        /**
+         * Whether they see no agenda but their own.
+         */
+        ownAgendaOnly: boolean;
+        /**
+         * What they are in this clinic.
+         */
+        role: Role;
+        /**
+         * Whether they may act in this clinic.
+         */
+        status: MembershipStatus;
+        /**
+         * When what they are here was last changed.
+         */
+        updatedAt: string;
+    }>;
+    /**
+     * Whether there is a next page, however many rows this one has.
+     */
+    hasMore: boolean;
+    /**
+     * Send it as `cursor` to get the next page; null on the last. Opaque, and good only for
+     * the same clinic, filter and order.
+     */
+    nextCursor: string | null;
+};
+
+/**
+ * A page of a list.
+ */
 export type PageAnswerContactRow = {
     /**
      * The rows, in the asked order.
@@ -713,6 +967,74 @@ export type PageAnswerConversation = {
          * Until then free-form answers are accepted; afterwards templates only.
          */
         windowExpiresAt?: string | null;
+    }>;
+    /**
+     * Whether there is a next page, however many rows this one has.
+     */
+    hasMore: boolean;
+    /**
+     * Send it as `cursor` to get the next page; null on the last. Opaque, and good only for
+     * the same clinic, filter and order.
+     */
+    nextCursor: string | null;
+};
+
+/**
+ * A page of a list.
+ */
+export type PageAnswerInvitation = {
+    /**
+     * The rows, in the asked order.
+     */
+    data: Array<{
+        /**
+         * The branches they will work at; null is all of them.
+         */
+        branches: Array<string> | null;
+        /**
+         * When it was made.
+         */
+        createdAt: string;
+        /**
+         * To whom.
+         */
+        email: string;
+        /**
+         * Until when its newest link is good.
+         */
+        expiresAt: string;
+        /**
+         * Its id.
+         */
+        id: string;
+        /**
+         * The user who invited.
+         */
+        invitedBy: string | null;
+        /**
+         * Their name.
+         */
+        name: string;
+        /**
+         * Whether they will see no agenda but their own.
+         */
+        ownAgendaOnly: boolean;
+        /**
+         * What they become.
+         */
+        role: Role;
+        /**
+         * When its mail was last asked for.
+         */
+        sentAt: string;
+        /**
+         * How it stands.
+         */
+        status: InvitationStatus;
+        /**
+         * When it was last changed.
+         */
+        updatedAt: string;
     }>;
     /**
      * Whether there is a next page, however many rows this one has.
@@ -872,6 +1194,31 @@ export type Reaction = {
 };
 
 /**
+ * Which session goes on. Not `Debug`: it may hold a token.
+ */
+export type Refresh = {
+    /**
+     * The refresh token, where it is not in the cookie.
+     */
+    refreshToken?: string | null;
+};
+
+/**
+ * Whose password was forgotten.
+ */
+export type RequestPasswordReset = {
+    /**
+     * The account's e-mail, whatever the case of its letters.
+     */
+    email: string;
+};
+
+/**
+ * What a user is in the clinic.
+ */
+export type Role = 'owner' | 'admin' | 'professional' | 'receptionist' | 'finance' | 'readonly';
+
+/**
  * A new secret of a channel.
  */
 export type RotateChannelSecret = {
@@ -888,6 +1235,77 @@ export type RotateChannelSecret = {
      * A new verify token; the present one stays when not given.
      */
     verifyToken?: string | null;
+};
+
+/**
+ * A session in force.
+ */
+export type Session = {
+    /**
+     * The address it refreshed from last.
+     */
+    address?: string | null;
+    /**
+     * When it began.
+     */
+    createdAt: string;
+    /**
+     * Whether it is the one that asks.
+     */
+    current: boolean;
+    /**
+     * When it ends unless it is refreshed.
+     */
+    endsAt: string;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * When it began or was refreshed last; between two refreshes a session may have been used.
+     */
+    lastUsedAt: string;
+    /**
+     * What the program called itself when it refreshed last.
+     */
+    userAgent?: string | null;
+};
+
+/**
+ * The caller's sessions.
+ */
+export type SessionList = {
+    /**
+     * The latest used first; 200 at most.
+     */
+    data: Array<Session>;
+};
+
+/**
+ * The tokens of a session.
+ */
+export type Tokens = {
+    /**
+     * Send it as `Authorization: Bearer …`. Opaque: what it looks like may change.
+     */
+    accessToken: string;
+    /**
+     * Seconds until the token ends.
+     */
+    expiresIn: number;
+    /**
+     * Seconds until the session ends unless it is refreshed.
+     */
+    refreshExpiresIn: number;
+    /**
+     * What gets the next tokens, once. Only where it was asked for in the body; in a cookie
+     * otherwise.
+     */
+    refreshToken?: string | null;
+    /**
+     * Always `Bearer`.
+     */
+    tokenType: string;
 };
 
 /**
@@ -942,6 +1360,25 @@ export type UpdateClinic = {
  */
 export type UpdateClinicSettings = {
     quietHours?: QuietHours | null;
+};
+
+/**
+ * A change of what a user is in the clinic: what is not named stays. Null gives all `branches`,
+ * and is refused elsewhere.
+ */
+export type UpdateClinicUser = {
+    /**
+     * The branches they work at, at most 200; null is all of them.
+     */
+    branches?: Array<string> | null;
+    /**
+     * Whether they see no agenda but their own.
+     */
+    ownAgendaOnly?: boolean;
+    /**
+     * What they become. Owners alone make and unmake owners.
+     */
+    role?: Role;
 };
 
 /**
@@ -1026,6 +1463,71 @@ export type ClinicHeader = string;
  */
 export type ClinicQuery = string;
 
+export type InvitationAcceptData = {
+    body: AcceptInvitation;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/invitations/accept';
+};
+
+export type InvitationAcceptErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * The address has an account: log in as it, and send the token with its access token.
+     */
+    401: Problem;
+    /**
+     * The access token is another account's.
+     */
+    403: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * The user is the clinic's already.
+     */
+    409: Problem;
+    /**
+     * The link is used, has ended, was revoked or never was.
+     */
+    410: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type InvitationAcceptError = InvitationAcceptErrors[keyof InvitationAcceptErrors];
+
+export type InvitationAcceptResponses = {
+    /**
+     * The user is the clinic's now.
+     */
+    200: AcceptedInvitation;
+};
+
+export type InvitationAcceptResponse = InvitationAcceptResponses[keyof InvitationAcceptResponses];
+
 export type UserLogInData = {
     body: LogIn;
     path?: never;
@@ -1035,7 +1537,7 @@ export type UserLogInData = {
 
 export type UserLogInErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
@@ -1055,11 +1557,15 @@ export type UserLogInErrors = {
      */
     415: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1074,6 +1580,334 @@ export type UserLogInResponses = {
 };
 
 export type UserLogInResponse = UserLogInResponses[keyof UserLogInResponses];
+
+export type SessionLogOutData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/logout';
+};
+
+export type SessionLogOutErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type SessionLogOutError = SessionLogOutErrors[keyof SessionLogOutErrors];
+
+export type SessionLogOutResponses = {
+    /**
+     * The session is over.
+     */
+    204: void;
+};
+
+export type SessionLogOutResponse = SessionLogOutResponses[keyof SessionLogOutResponses];
+
+export type SessionLogOutEverywhereData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/logout-everywhere';
+};
+
+export type SessionLogOutEverywhereErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type SessionLogOutEverywhereError = SessionLogOutEverywhereErrors[keyof SessionLogOutEverywhereErrors];
+
+export type SessionLogOutEverywhereResponses = {
+    /**
+     * All sessions are over.
+     */
+    204: void;
+};
+
+export type SessionLogOutEverywhereResponse = SessionLogOutEverywhereResponses[keyof SessionLogOutEverywhereResponses];
+
+export type PasswordResetRequestData = {
+    body: RequestPasswordReset;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/password-reset';
+};
+
+export type PasswordResetRequestErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type PasswordResetRequestError = PasswordResetRequestErrors[keyof PasswordResetRequestErrors];
+
+export type PasswordResetRequestResponses = {
+    /**
+     * Taken in hand.
+     */
+    202: Accepted;
+};
+
+export type PasswordResetRequestResponse = PasswordResetRequestResponses[keyof PasswordResetRequestResponses];
+
+export type PasswordResetConfirmData = {
+    body: ConfirmPasswordReset;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/password-reset/confirm';
+};
+
+export type PasswordResetConfirmErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * The link is used, has ended or never was.
+     */
+    410: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type PasswordResetConfirmError = PasswordResetConfirmErrors[keyof PasswordResetConfirmErrors];
+
+export type PasswordResetConfirmResponses = {
+    /**
+     * The password is set.
+     */
+    204: void;
+};
+
+export type PasswordResetConfirmResponse = PasswordResetConfirmResponses[keyof PasswordResetConfirmResponses];
+
+export type SessionRefreshData = {
+    body: Refresh;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/refresh';
+};
+
+export type SessionRefreshErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * The token is missing, not ours, used before, or its session is over. A cookie that held it is removed.
+     */
+    401: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type SessionRefreshError = SessionRefreshErrors[keyof SessionRefreshErrors];
+
+export type SessionRefreshResponses = {
+    /**
+     * The next tokens.
+     */
+    200: Tokens;
+};
+
+export type SessionRefreshResponse = SessionRefreshResponses[keyof SessionRefreshResponses];
+
+export type SessionListData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/sessions';
+};
+
+export type SessionListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type SessionListError = SessionListErrors[keyof SessionListErrors];
+
+export type SessionListResponses = {
+    /**
+     * The sessions.
+     */
+    200: SessionList;
+};
+
+export type SessionListResponse = SessionListResponses[keyof SessionListResponses];
+
+export type SessionEndData = {
+    body?: never;
+    path: {
+        /**
+         * The session.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/auth/sessions/{id}';
+};
+
+export type SessionEndErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type SessionEndError = SessionEndErrors[keyof SessionEndErrors];
+
+export type SessionEndResponses = {
+    /**
+     * The session is over.
+     */
+    204: void;
+};
+
+export type SessionEndResponse = SessionEndResponses[keyof SessionEndResponses];
 
 export type BranchListData = {
     body?: never;
@@ -1107,23 +1941,27 @@ export type BranchListData = {
 
 export type BranchListErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1143,6 +1981,10 @@ export type BranchCreateData = {
     body: CreateBranch;
     headers?: {
         /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
          */
         'X-Clinic-Id'?: string;
@@ -1159,15 +2001,15 @@ export type BranchCreateData = {
 
 export type BranchCreateErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1175,7 +2017,7 @@ export type BranchCreateErrors = {
      */
     408: Problem;
     /**
-     * Another branch has that name.
+     * Another branch has that name. Or a request with this `Idempotency-Key` has not ended yet.
      */
     409: Problem;
     /**
@@ -1187,11 +2029,19 @@ export type BranchCreateErrors = {
      */
     415: Problem;
     /**
+     * A problem: idempotency-key-reused, rule-violated. See /docs/errors.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1236,15 +2086,15 @@ export type BranchReadData = {
 
 export type BranchReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1252,11 +2102,15 @@ export type BranchReadErrors = {
      */
     404: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1301,15 +2155,15 @@ export type BranchUpdateData = {
 
 export type BranchUpdateErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1341,11 +2195,15 @@ export type BranchUpdateErrors = {
      */
     428: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1393,23 +2251,27 @@ export type ChannelListData = {
 
 export type ChannelListErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1429,6 +2291,10 @@ export type ChannelCreateData = {
     body: CreateChannel;
     headers?: {
         /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
          */
         'X-Clinic-Id'?: string;
@@ -1445,15 +2311,15 @@ export type ChannelCreateData = {
 
 export type ChannelCreateErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1461,7 +2327,7 @@ export type ChannelCreateErrors = {
      */
     408: Problem;
     /**
-     * The clinic has a channel for this number already.
+     * The clinic has a channel for this number already. Or a request with this `Idempotency-Key` has not ended yet.
      */
     409: Problem;
     /**
@@ -1473,15 +2339,19 @@ export type ChannelCreateErrors = {
      */
     415: Problem;
     /**
-     * The provider is not supported yet.
+     * The provider is not supported yet. Or this `Idempotency-Key` was sent before, with another body.
      */
     422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1526,15 +2396,15 @@ export type ChannelReadData = {
 
 export type ChannelReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1542,11 +2412,15 @@ export type ChannelReadErrors = {
      */
     404: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1591,15 +2465,15 @@ export type ChannelDisableData = {
 
 export type ChannelDisableErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1611,11 +2485,15 @@ export type ChannelDisableErrors = {
      */
     412: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1660,15 +2538,15 @@ export type ChannelEnableData = {
 
 export type ChannelEnableErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1680,11 +2558,15 @@ export type ChannelEnableErrors = {
      */
     412: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1729,15 +2611,15 @@ export type ChannelRotateSecretData = {
 
 export type ChannelRotateSecretErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1765,11 +2647,15 @@ export type ChannelRotateSecretErrors = {
      */
     415: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1809,23 +2695,27 @@ export type ClinicReadData = {
 
 export type ClinicReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1865,15 +2755,15 @@ export type ClinicUpdateData = {
 
 export type ClinicUpdateErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -1897,11 +2787,15 @@ export type ClinicUpdateErrors = {
      */
     428: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -1998,23 +2892,27 @@ export type ContactListData = {
 
 export type ContactListErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2034,6 +2932,10 @@ export type ContactCreateData = {
     body: CreateContact;
     headers?: {
         /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
          */
         'X-Clinic-Id'?: string;
@@ -2050,15 +2952,15 @@ export type ContactCreateData = {
 
 export type ContactCreateErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2066,7 +2968,7 @@ export type ContactCreateErrors = {
      */
     408: Problem;
     /**
-     * Another contact has a phone, e-mail or the document.
+     * Another contact has a phone, e-mail or the document. Or a request with this `Idempotency-Key` has not ended yet.
      */
     409: Problem;
     /**
@@ -2078,15 +2980,19 @@ export type ContactCreateErrors = {
      */
     415: Problem;
     /**
-     * The owner is no member of the clinic, or an entry is repeated.
+     * The owner is no member of the clinic, or an entry is repeated. Or this `Idempotency-Key` was sent before, with another body.
      */
     422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2135,15 +3041,15 @@ export type ContactReadData = {
 
 export type ContactReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2151,11 +3057,15 @@ export type ContactReadErrors = {
      */
     404: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2200,15 +3110,15 @@ export type ContactUpdateData = {
 
 export type ContactUpdateErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2244,11 +3154,15 @@ export type ContactUpdateErrors = {
      */
     428: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2293,15 +3207,15 @@ export type ContactArchiveData = {
 
 export type ContactArchiveErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2313,11 +3227,15 @@ export type ContactArchiveErrors = {
      */
     412: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2362,15 +3280,15 @@ export type ContactRestoreData = {
 
 export type ContactRestoreErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2382,11 +3300,15 @@ export type ContactRestoreErrors = {
      */
     412: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2450,23 +3372,27 @@ export type ConversationListData = {
 
 export type ConversationListErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2511,15 +3437,15 @@ export type ConversationReadData = {
 
 export type ConversationReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2527,11 +3453,15 @@ export type ConversationReadErrors = {
      */
     404: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2588,15 +3518,15 @@ export type MessageListData = {
 
 export type MessageListErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2604,11 +3534,15 @@ export type MessageListErrors = {
      */
     404: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2649,15 +3583,15 @@ export type ConversationMarkReadData = {
 
 export type ConversationMarkReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2681,11 +3615,15 @@ export type ConversationMarkReadErrors = {
      */
     422: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2710,7 +3648,7 @@ export type HealthReadData = {
 
 export type HealthReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
@@ -2718,7 +3656,7 @@ export type HealthReadErrors = {
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2743,7 +3681,7 @@ export type HealthLiveData = {
 
 export type HealthLiveErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
@@ -2751,7 +3689,7 @@ export type HealthLiveErrors = {
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2776,7 +3714,7 @@ export type HealthReadyData = {
 
 export type HealthReadyErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
@@ -2784,7 +3722,7 @@ export type HealthReadyErrors = {
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2809,19 +3747,23 @@ export type MeReadData = {
 
 export type MeReadErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
-     * A problem: invalid-credentials, invalid-signature, unauthenticated. See /docs/errors.
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
      */
     401: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
     /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2836,6 +3778,765 @@ export type MeReadResponses = {
 };
 
 export type MeReadResponse = MeReadResponses[keyof MeReadResponses];
+
+export type UserListData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` of a page you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Rows of a page, 1 to 100; 20 when not given.
+         */
+        limit?: number;
+        /**
+         * `nextCursor` of the page before.
+         */
+        cursor?: string;
+        /**
+         * What a user is in the clinic.
+         */
+        role?: 'owner' | 'admin' | 'professional' | 'receptionist' | 'finance' | 'readonly';
+        /**
+         * Whether a membership stands.
+         */
+        status?: 'active' | 'disabled';
+        /**
+         * With this in their name or e-mail, whatever its accents and case; at most 100 characters.
+         */
+        search?: string;
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users';
+};
+
+export type UserListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type UserListError = UserListErrors[keyof UserListErrors];
+
+export type UserListResponses = {
+    /**
+     * A page of users.
+     */
+    200: PageAnswerClinicUser;
+};
+
+export type UserListResponse = UserListResponses[keyof UserListResponses];
+
+export type InvitationListData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` of a page you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Rows of a page, 1 to 100; 20 when not given.
+         */
+        limit?: number;
+        /**
+         * `nextCursor` of the page before.
+         */
+        cursor?: string;
+        /**
+         * How an invitation stands.
+         */
+        status?: 'pending' | 'accepted' | 'revoked' | 'expired';
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/invitations';
+};
+
+export type InvitationListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type InvitationListError = InvitationListErrors[keyof InvitationListErrors];
+
+export type InvitationListResponses = {
+    /**
+     * A page of invitations.
+     */
+    200: PageAnswerInvitation;
+};
+
+export type InvitationListResponse = InvitationListResponses[keyof InvitationListResponses];
+
+export type InvitationCreateData = {
+    body: CreateInvitation;
+    headers?: {
+        /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/invitations';
+};
+
+export type InvitationCreateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * The address is a user's of this clinic, or has a pending invitation. Or a request with this `Idempotency-Key` has not ended yet.
+     */
+    409: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A branch does not exist, or is beyond one's own. Or this `Idempotency-Key` was sent before, with another body.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type InvitationCreateError = InvitationCreateErrors[keyof InvitationCreateErrors];
+
+export type InvitationCreateResponses = {
+    /**
+     * The invitation; its mail is on its way.
+     */
+    202: Invitation;
+};
+
+export type InvitationCreateResponse = InvitationCreateResponses[keyof InvitationCreateResponses];
+
+export type InvitationReadData = {
+    body?: never;
+    headers?: {
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The invitation.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/invitations/{id}';
+};
+
+export type InvitationReadErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type InvitationReadError = InvitationReadErrors[keyof InvitationReadErrors];
+
+export type InvitationReadResponses = {
+    /**
+     * The invitation.
+     */
+    200: Invitation;
+};
+
+export type InvitationReadResponse = InvitationReadResponses[keyof InvitationReadResponses];
+
+export type InvitationResendData = {
+    body?: never;
+    headers?: {
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The invitation.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/invitations/{id}/resend';
+};
+
+export type InvitationResendErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * It was accepted or revoked.
+     */
+    409: Problem;
+    /**
+     * It is for branches beyond one's own.
+     */
+    422: Problem;
+    /**
+     * A mail was sent a moment ago.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type InvitationResendError = InvitationResendErrors[keyof InvitationResendErrors];
+
+export type InvitationResendResponses = {
+    /**
+     * The invitation; its mail is on its way.
+     */
+    202: Invitation;
+};
+
+export type InvitationResendResponse = InvitationResendResponses[keyof InvitationResendResponses];
+
+export type InvitationRevokeData = {
+    body?: never;
+    headers?: {
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The invitation.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/invitations/{id}/revoke';
+};
+
+export type InvitationRevokeErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * It was accepted.
+     */
+    409: Problem;
+    /**
+     * It is for branches beyond one's own.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type InvitationRevokeError = InvitationRevokeErrors[keyof InvitationRevokeErrors];
+
+export type InvitationRevokeResponses = {
+    /**
+     * The invitation as it is now.
+     */
+    200: Invitation;
+};
+
+export type InvitationRevokeResponse = InvitationRevokeResponses[keyof InvitationRevokeResponses];
+
+export type UserReadData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The user.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/{id}';
+};
+
+export type UserReadErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type UserReadError = UserReadErrors[keyof UserReadErrors];
+
+export type UserReadResponses = {
+    /**
+     * The user.
+     */
+    200: ClinicUser;
+};
+
+export type UserReadResponse = UserReadResponses[keyof UserReadResponses];
+
+export type UserUpdateData = {
+    body: UpdateClinicUser;
+    headers: {
+        /**
+         * The `ETag` they were read with.
+         */
+        'If-Match': string;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The user.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/{id}';
+};
+
+export type UserUpdateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: precondition-failed. See /docs/errors.
+     */
+    412: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * It is oneself, the last active owner, beyond one's own branches, or a branch does not exist.
+     */
+    422: Problem;
+    /**
+     * A problem: precondition-required. See /docs/errors.
+     */
+    428: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type UserUpdateError = UserUpdateErrors[keyof UserUpdateErrors];
+
+export type UserUpdateResponses = {
+    /**
+     * The user as they are now.
+     */
+    200: ClinicUser;
+};
+
+export type UserUpdateResponse = UserUpdateResponses[keyof UserUpdateResponses];
+
+export type UserDeactivateData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` they were read with, where they must still be so.
+         */
+        'If-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The user.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/{id}/deactivate';
+};
+
+export type UserDeactivateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: precondition-failed. See /docs/errors.
+     */
+    412: Problem;
+    /**
+     * It is oneself, the last active owner, or beyond one's own branches.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type UserDeactivateError = UserDeactivateErrors[keyof UserDeactivateErrors];
+
+export type UserDeactivateResponses = {
+    /**
+     * The user as they are now.
+     */
+    200: ClinicUser;
+};
+
+export type UserDeactivateResponse = UserDeactivateResponses[keyof UserDeactivateResponses];
+
+export type UserReactivateData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` they were read with, where they must still be so.
+         */
+        'If-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The user.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/users/{id}/reactivate';
+};
+
+export type UserReactivateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: precondition-failed. See /docs/errors.
+     */
+    412: Problem;
+    /**
+     * It is oneself, or beyond one's own branches.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type UserReactivateError = UserReactivateErrors[keyof UserReactivateErrors];
+
+export type UserReactivateResponses = {
+    /**
+     * The user as they are now.
+     */
+    200: ClinicUser;
+};
+
+export type UserReactivateResponse = UserReactivateResponses[keyof UserReactivateResponses];
 
 export type WebhookAnswerHandshakeData = {
     body?: never;
@@ -2868,7 +4569,7 @@ export type WebhookAnswerHandshakeData = {
 
 export type WebhookAnswerHandshakeErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
@@ -2880,11 +4581,15 @@ export type WebhookAnswerHandshakeErrors = {
      */
     404: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };
@@ -2929,7 +4634,7 @@ export type WebhookReceiveData = {
 
 export type WebhookReceiveErrors = {
     /**
-     * A problem: body-too-deep, clinic-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
      */
     400: Problem;
     /**
@@ -2949,11 +4654,15 @@ export type WebhookReceiveErrors = {
      */
     413: Problem;
     /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
      * A problem: internal. See /docs/errors.
      */
     500: Problem;
     /**
-     * A problem: timed-out, unavailable. See /docs/errors.
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
      */
     503: Problem;
 };

@@ -160,8 +160,22 @@ fn fill(client: &Client, clinic: &mut Clinic, rng: &mut Rng, now: i64) -> anyhow
             now,
         )
     })?;
+    invite(client, &session, &owner.email)?;
     clinic.channels.push(channel);
     Ok(())
+}
+
+/// A colleague is invited, and a password forgotten: both mails lie in the mailbox.
+fn invite(client: &Client, session: &Session<'_>, owner: &str) -> anyhow::Result<()> {
+    let (_, domain) = owner.split_once('@').context("the owner has no address")?;
+    session.post(
+        "/api/v1/users/invitations",
+        &json!({
+            "email": format!("colega@{domain}"), "name": "Bia Prado", "role": "receptionist",
+        }),
+    )?;
+    let forgetful = json!({ "email": format!("finance@{domain}") });
+    client.post("/api/v1/auth/password-reset", &forgetful)
 }
 
 fn create_channel(session: &Session<'_>, rng: &mut Rng) -> anyhow::Result<Channel> {

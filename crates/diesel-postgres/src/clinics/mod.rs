@@ -2,12 +2,18 @@
 
 mod administration;
 mod clinic;
+mod invitations;
 mod login;
+mod mail;
+mod members;
 mod rows;
 mod sessions;
 mod statements;
 
 pub use administration::PgAdministration;
 pub use clinic::{PgBranches, PgClinics};
+pub use invitations::PgInvitations;
 pub use login::PgLogin;
+pub use mail::PgMails;
+pub use members::PgMembers;
 pub use sessions::PgSessions;

@@ -28,6 +28,8 @@ const THE_INGRESS: &str = "the ingress is nobody's until it is routed; ids are r
                            endpoint's path is a secret";
 const SESSIONS_ARE_A_USERS: &str =
     "a session is a user's, in all their clinics; sealed from acolhe_app";
+const MAILS_ARE_NOBODYS: &str =
+    "mails and their links come before any clinic; sealed from acolhe_app";
 const DEFINER_ALONE: &str = "asked by functions of acolhe_definer alone, across clinics";
 
 /// All of them.
@@ -46,6 +48,9 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("tenant-column", "app.webhook_endpoint_secrets", THE_INGRESS),
     allow("tenant-column", "app.webhook_inbox", THE_INGRESS),
     allow("tenant-column", "app.sessions", SESSIONS_ARE_A_USERS),
+    allow("tenant-column", "app.mail_outbox", MAILS_ARE_NOBODYS),
+    allow("tenant-column", "app.one_time_tokens", MAILS_ARE_NOBODYS),
+    allow("tenant-column", "app.password_resets", MAILS_ARE_NOBODYS),
     allow("index", "clinics_pk", IS_THE_TENANT),
     allow("index", "users_pk", USERS_ARE_NOT_A_CLINICS),
     allow("index", "users_email_unique", USERS_ARE_NOT_A_CLINICS),
@@ -53,6 +58,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "sequencer_heartbeat_pk", ONE_ROW),
     allow("index", "outbox_pk", ORDER_OF_ALL),
     allow("index", "memberships_by_user", DEFINER_ALONE),
+    allow("index", "mail_outbox_pk", MAILS_ARE_NOBODYS),
+    allow("index", "mail_outbox_due", DEFINER_ALONE),
+    allow("index", "mail_outbox_finished", DEFINER_ALONE),
+    allow("index", "one_time_tokens_pk", MAILS_ARE_NOBODYS),
+    allow("index", "one_time_tokens_expiring", DEFINER_ALONE),
+    allow("index", "password_resets_pk", MAILS_ARE_NOBODYS),
+    allow("index", "password_resets_of_subject", DEFINER_ALONE),
+    allow("index", "password_resets_of_origin", DEFINER_ALONE),
+    allow("index", "password_resets_of_user", DEFINER_ALONE),
+    allow("index", "password_resets_by_creation", DEFINER_ALONE),
     allow("index", "jobs_waiting", DEFINER_ALONE),
     allow("index", "jobs_delayed", DEFINER_ALONE),
     allow("index", "jobs_leased", DEFINER_ALONE),
@@ -81,6 +96,11 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         USERS_ARE_NOT_A_CLINICS,
     ),
     allow("foreign-key", "sessions_user_fk", SESSIONS_ARE_A_USERS),
+    allow(
+        "foreign-key",
+        "password_resets_user_fk",
+        USERS_ARE_NOT_A_CLINICS,
+    ),
     allow("foreign-key", "channels_endpoint_fk", THE_INGRESS),
     allow(
         "foreign-key",
@@ -164,6 +184,21 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "app.sessions.address",
         "shown to the session's own user",
     ),
+    allow(
+        "definer-column",
+        "app.one_time_tokens.hash",
+        "a link is found by it; keyed, and good for an hour or some days",
+    ),
+    allow(
+        "definer-column",
+        "app.password_resets.subject_hash",
+        "requests for one account are counted by it",
+    ),
+    allow(
+        "definer-column",
+        "app.password_resets.origin_hash",
+        "requests from one address are counted by it",
+    ),
     allow("password-function", "find_credentials", "login verifies it"),
     allow(
         "password-function",
@@ -174,6 +209,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "password-function",
         "change_password",
         "replaces it where it is the one that was verified",
+    ),
+    allow(
+        "password-function",
+        "join_clinic",
+        "an invited person's account is made with it",
+    ),
+    allow(
+        "password-function",
+        "reset_password",
+        "a one-time link sets it anew",
     ),
     allow(
         "password-function",

@@ -295,6 +295,45 @@ pub(crate) const KEYS: &[Key] = &[
         "json",
         "Form of a log line: json or text.",
     ),
+    unset(
+        "mail.smtp_host",
+        "Mail server that takes our mails; without it (and without mail.folder) nobody is invited and no password is reset.",
+    ),
+    unset(
+        "mail.smtp_port",
+        "Its port; when unset 587 for starttls, 465 for implicit, 25 for none.",
+    ),
+    key(
+        "mail.smtp_tls",
+        "starttls",
+        "How its connection is protected: starttls (demanded, not hoped for), implicit, or none for one on this machine.",
+    ),
+    unset(
+        "mail.smtp_user",
+        "Account that logs in to it; nobody when unset.",
+    ),
+    secret("mail.smtp_password", "That account's password."),
+    unset(
+        "mail.smtp_ca_file",
+        "File of certificates in PEM that are trusted beside the system's.",
+    ),
+    key(
+        "mail.smtp_timeout",
+        "20s",
+        "How long one mail may take in all, a minute at most.",
+    ),
+    unset(
+        "mail.from",
+        "Who mails are from, such as Acolhe <no-reply@example.com>.",
+    ),
+    unset(
+        "mail.link_base",
+        "Address of the front end, to which the links in mails lead: /accept-invitation and /reset-password below it, with #token=….",
+    ),
+    unset(
+        "mail.folder",
+        "Folder into which mails are written instead, for development alone: they hold links that let people in.",
+    ),
     key(
         "telemetry.metrics_interval",
         "15s",

@@ -11,6 +11,7 @@ mod parse;
 mod source;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clinics::SessionPolicy;
@@ -37,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetrySettings,
     pub(crate) warnings: Warnings,
     pub(crate) jobs: Jobs,
+    pub(crate) mail: Mail,
 }
 
 /// How requests come in.
@@ -95,6 +97,21 @@ pub(crate) struct Auth {
     pub(crate) older_signing_keys: Option<Sensitive<String>>,
     pub(crate) sessions: SessionPolicy,
     pub(crate) secure_cookies: bool,
+}
+
+/// How mails are sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Mail {
+    pub(crate) smtp_host: Option<String>,
+    pub(crate) smtp_port: Option<u16>,
+    pub(crate) smtp_tls: smtp_mail::Tls,
+    pub(crate) smtp_user: Option<String>,
+    pub(crate) smtp_password: Option<Sensitive<String>>,
+    pub(crate) smtp_ca_file: Option<PathBuf>,
+    pub(crate) smtp_timeout: Duration,
+    pub(crate) from: Option<String>,
+    pub(crate) link_base: Option<String>,
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// The work that time and events call for.
@@ -186,6 +203,18 @@ impl Config {
             warnings: Warnings {
                 slow_request: read.duration("telemetry.slow_request"),
                 window: read.duration("telemetry.warning_window"),
+            },
+            mail: Mail {
+                smtp_host: read.optional("mail.smtp_host"),
+                smtp_port: read.optional("mail.smtp_port"),
+                smtp_tls: read.choice("mail.smtp_tls", "starttls, implicit or none"),
+                smtp_user: read.optional("mail.smtp_user"),
+                smtp_password: read.secret("mail.smtp_password"),
+                smtp_ca_file: read.optional("mail.smtp_ca_file"),
+                smtp_timeout: read.duration("mail.smtp_timeout"),
+                from: read.optional("mail.from"),
+                link_base: read.optional("mail.link_base"),
+                folder: read.optional("mail.folder"),
             },
             jobs: Jobs {
                 enabled: read.parsed("jobs.enabled", true),

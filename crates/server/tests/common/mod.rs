@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub(crate) mod mailbox;
 pub(crate) mod records;
 
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{SystemClock, SystemRandom};
 use serde_json::{Map, Value, json};
+use server::mail::MailSetup;
 use server::wiring::{Foundation, Services, api};
 use test_support::{Clinic, FixedClock, TestDatabase, TwoClinics, two_clinics};
 
@@ -38,6 +40,7 @@ pub(crate) struct Stage {
     pub(crate) foundation: Foundation,
     pub(crate) services: Services,
     pub(crate) base: TestDatabase,
+    pub(crate) mailbox: Arc<mailbox::Mailbox>,
     call: Call,
 }
 
@@ -99,7 +102,12 @@ impl Stage {
             waiting: 8,
         };
         let key = SigningKey::parse(&SigningKey::generate(&SystemRandom)).unwrap();
+        let mailbox = Arc::new(mailbox::Mailbox::default());
         let foundation = Foundation {
+            mail: Some(MailSetup {
+                mailer: mailbox.clone(),
+                links: clinics::LinkBase::parse("https://app.example").unwrap(),
+            }),
             clock: clock.clone(),
             random: random.clone(),
             keys: test_support::keys(),
@@ -124,7 +132,23 @@ impl Stage {
             foundation,
             services,
             base,
+            mailbox,
             call,
+        }
+    }
+
+    /// The same database, by a server that sends no mail.
+    pub(crate) async fn without_mail(self) -> Self {
+        let foundation = Foundation {
+            mail: None,
+            ..self.foundation
+        };
+        let (services, call) = serve(&foundation).await;
+        Self {
+            foundation,
+            services,
+            call,
+            ..self
         }
     }
 

@@ -39,6 +39,17 @@ pub(crate) async fn foreign_records(stage: &Stage) -> BTreeMap<&'static str, Str
         .await
         .unwrap();
     found.insert("conversations", conversation.to_owned());
+    found.insert("users", stage.clinics.b.owner.to_string());
+    let path = "/api/v1/users/invitations";
+    let invite = operations();
+    let invite = invite
+        .iter()
+        .find(|it| it.path == path && it.method == "post");
+    let ask = stage.owner(&stage.clinics.b, "post", path);
+    let invited = invite.unwrap().prepare(ask).answer().await;
+    assert_eq!(invited.status, 202, "{}", invited.body);
+    let id = invited.body["id"].as_str().unwrap();
+    found.insert("invitations", id.to_owned());
     found
 }
 

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY IF EXISTS app.memberships_by_creation;
