@@ -8,6 +8,8 @@
     reason = "a command-line tool speaks to its user: results on stdout, progress on stderr"
 )]
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod check;
 mod checkout;
 mod ci;
@@ -20,12 +22,16 @@ mod dev;
 mod environment;
 mod fuzz;
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod load;
 mod mailbox;
 mod openapi;
 mod overload;
 mod plans;
 mod postgres;
 mod process;
+#[cfg(target_os = "linux")]
+mod profile;
 mod redis;
 mod replay;
 mod schema;
@@ -76,6 +82,12 @@ enum Command {
     Plans(plans::Args),
     Deploy(deploy::Args),
     Overload(overload::Args),
+    #[cfg(target_os = "linux")]
+    Bench(bench::Args),
+    #[cfg(target_os = "linux")]
+    Profile(profile::Args),
+    #[cfg(target_os = "linux")]
+    Load(load::Args),
     #[command(hide = true)]
     Deadline(deadline::Args),
 }
@@ -97,6 +109,12 @@ impl Command {
             Self::Plans(args) => args.run(checkout),
             Self::Deploy(args) => args.run(checkout),
             Self::Overload(args) => args.run(checkout),
+            #[cfg(target_os = "linux")]
+            Self::Bench(args) => args.run(checkout),
+            #[cfg(target_os = "linux")]
+            Self::Profile(args) => args.run(checkout),
+            #[cfg(target_os = "linux")]
+            Self::Load(args) => args.run(checkout),
             Self::Deadline(args) => args.run(),
         }
     }

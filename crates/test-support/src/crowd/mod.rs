@@ -83,7 +83,23 @@ impl Crowd {
     /// # Panics
     ///
     /// When the database refuses.
-    pub async fn fill(&self, client: &Client, keys: &dyn Keys, mut progress: impl FnMut(u64)) {
+    pub async fn fill(&self, client: &Client, keys: &dyn Keys, progress: impl FnMut(u64)) {
+        self.fill_beside(0, client, keys, progress).await;
+    }
+
+    /// Fills it with clinics whose ranks begin at `first`, beside those that are there: how a
+    /// clinic fares while others grow.
+    ///
+    /// # Panics
+    ///
+    /// When the database refuses.
+    pub async fn fill_beside(
+        &self,
+        first: usize,
+        client: &Client,
+        keys: &dyn Keys,
+        mut progress: impl FnMut(u64),
+    ) {
         // Every row is right by construction, and checking ten million references takes longer
         // than writing them.
         run(
@@ -92,8 +108,8 @@ impl Crowd {
         )
         .await;
         let mut left = self.sizes();
-        self.make_clinics(client, left.len()).await;
-        let mut dice = Dice::new(1);
+        self.make_clinics(client, first, left.len()).await;
+        let mut dice = Dice::new(1 + first as u64);
         let mut done = 0;
         while done < self.contacts {
             let until = (done + BATCH).min(self.contacts);
@@ -101,7 +117,7 @@ impl Crowd {
             for number in done..until {
                 // Each contact in turn goes to a clinic by chance, so that clinics grow beside each
                 // other and their rows lie mixed.
-                let clinic = draw(&mut left, &mut dice);
+                let clinic = first + draw(&mut left, &mut dice);
                 let person = Person::make(&mut dice, number, self.contacts, clinic);
                 rows.contact(Self::clinic(clinic), &person.written(), keys);
                 if dice.one_in(4) {
@@ -121,19 +137,19 @@ impl Crowd {
         run(client, "VACUUM (ANALYZE)").await;
     }
 
-    async fn make_clinics(&self, client: &Client, count: usize) {
+    async fn make_clinics(&self, client: &Client, first: usize, count: usize) {
         let settings = clinics::Settings::default().to_stored().to_string();
         let endpoint = Uuid::from_u128(0x01a2_3456_7000_7000_8000_c200_ffff_ffff);
         client
             .execute(
                 "INSERT INTO app.webhook_endpoints
                      (id, provider, path_key, verify_token_sealed, created_at)
-                 VALUES ($1, 'whatsapp-cloud', 'crowd', '', now())",
+                 VALUES ($1, 'whatsapp-cloud', 'crowd', '', now()) ON CONFLICT DO NOTHING",
                 &[&endpoint],
             )
             .await
             .expect("an endpoint can be made");
-        for rank in 0..count {
+        for rank in first..first + count {
             let clinic = Uuid::from(Self::clinic(rank));
             client
                 .execute(
