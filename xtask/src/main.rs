@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "linux")]
 mod bench;
+mod cache_faults;
 mod check;
 mod checkout;
 mod ci;
@@ -77,6 +78,7 @@ enum Command {
     Openapi(openapi::Args),
     Redis(redis::Args),
     Replay(replay::Args),
+    CacheFaults(cache_faults::Args),
     Crash(crash::Args),
     Fuzz(fuzz::Args),
     Plans(plans::Args),
@@ -104,6 +106,7 @@ impl Command {
             Self::Openapi(args) => args.run(checkout),
             Self::Redis(args) => args.run(checkout),
             Self::Replay(args) => args.run(checkout),
+            Self::CacheFaults(args) => args.run(checkout),
             Self::Crash(args) => args.run(checkout),
             Self::Fuzz(args) => args.run(checkout),
             Self::Plans(args) => args.run(checkout),

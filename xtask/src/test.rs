@@ -93,9 +93,7 @@ impl Args {
 
     fn cargo(&self, checkout: &Checkout, ground: &Ground, subcommand: &[&str]) -> Command {
         let mut command = checkout.cargo();
-        command
-            .args(subcommand)
-            .envs(ground.environment.iter().map(|(name, value)| (name, value)));
+        command.args(subcommand).envs(ground.environment());
         if self.package.is_empty() {
             command.arg("--workspace");
         }
@@ -107,14 +105,21 @@ impl Args {
 }
 
 /// The PostgreSQL and the Redis that the tests run on, kept running while this lives.
-struct Ground {
+pub(crate) struct Ground {
     environment: Vec<(&'static str, String)>,
     _site: Site,
     _redis: Redis,
 }
 
 impl Ground {
-    fn open(checkout: &Checkout) -> anyhow::Result<Self> {
+    /// How the tests learn of both.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.environment
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+    }
+
+    pub(crate) fn open(checkout: &Checkout) -> anyhow::Result<Self> {
         let site = Site::open(checkout, Kind::Test)?;
         let redis = Redis::private(checkout)?;
         let mut environment = vec![

@@ -39,6 +39,12 @@ impl Clinics {
         Ok(self.store.read(cx).await?)
     }
 
+    /// Decides as [`Self::read`] does, for whoever keeps finished answers.
+    pub async fn prepare_read(&self, cx: &TenantContext) -> Result<(), Denied> {
+        let resource = Resource::one("clinic", cx.clinic());
+        self.gate.authorize(cx, Action::ClinicRead, resource).await
+    }
+
     /// What a change starts from: decides as [`Self::update`] does, so that whoever may not
     /// change the clinic learns that first, and learns nothing else.
     pub async fn prepare_update(
@@ -142,6 +148,18 @@ impl Branches {
             .authorize(cx, Action::BranchRead, resource)
             .await?;
         Ok(self.find(cx, id).await?)
+    }
+
+    /// Decides as [`Self::read`] does, for whoever keeps finished answers.
+    pub async fn prepare_read(&self, cx: &TenantContext, id: BranchId) -> Result<(), Denied> {
+        let resource = Resource::one("branch", id);
+        self.gate.authorize(cx, Action::BranchRead, resource).await
+    }
+
+    /// Decides as [`Self::list`] does, for whoever keeps finished answers.
+    pub async fn prepare_list(&self, cx: &TenantContext) -> Result<(), Denied> {
+        let resource = Resource::any("branch");
+        self.gate.authorize(cx, Action::BranchRead, resource).await
     }
 
     /// One page of those the caller may see, newest first.

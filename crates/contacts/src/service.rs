@@ -114,6 +114,20 @@ impl Contacts {
         self.store.create(cx, new, trace, claim).await
     }
 
+    /// Decides as [`Self::read`] does, for whoever keeps finished answers.
+    pub async fn prepare_read(&self, cx: &TenantContext, id: ContactId) -> Result<(), Denied> {
+        self.gate
+            .authorize(cx, Action::ContactRead, Resource::contact(id))
+            .await
+    }
+
+    /// Decides as [`Self::list`] does, for whoever keeps finished answers.
+    pub async fn prepare_list(&self, cx: &TenantContext) -> Result<(), Denied> {
+        self.gate
+            .authorize(cx, Action::ContactRead, Resource::any("contact"))
+            .await
+    }
+
     /// A contact; `None` when there is none that `cx` may see.
     pub async fn read(
         &self,

@@ -9,6 +9,7 @@ use diesel_async::RunQueryDsl;
 use futures_util::future::BoxFuture;
 use kernel::job::NewJob;
 use kernel::once::Claim;
+use kernel::stream::{Topic, Topics};
 use kernel::{AuditEntry, Event, StoreError, TenantContext};
 
 use crate::connection::PgConn;
@@ -28,6 +29,7 @@ pub struct Batch<'c> {
     audit: Vec<Sent<'c>>,
     jobs: Vec<Sent<'c>>,
     events: Vec<Sent<'c>>,
+    topics: Topics,
 }
 
 impl<'c> Batch<'c> {
@@ -40,6 +42,7 @@ impl<'c> Batch<'c> {
             audit: Vec::new(),
             jobs: Vec::new(),
             events: Vec::new(),
+            topics: Topics::NONE,
         }
     }
 
@@ -80,13 +83,15 @@ impl<'c> Batch<'c> {
 
     /// Adds an event.
     pub fn emit(&mut self, event: &Event) {
+        self.topics = self.topics.with(Topic::of(event.name));
         self.events
             .push(sent(self.pg, crate::outbox::insert(self.cx, event)));
     }
 
-    /// Whether there is something for the sequencer to move once this has committed.
-    pub(crate) const fn emits(&self) -> bool {
-        !self.events.is_empty()
+    /// What its events are about; none where there is nothing for the sequencer to move once this
+    /// has committed.
+    pub(crate) const fn topics(&self) -> Topics {
+        self.topics
     }
 
     /// Sends everything behind `before` and before `after`, reads every answer, and gives the

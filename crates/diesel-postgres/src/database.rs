@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kernel::metrics::{self, Measurement};
-use kernel::{Metrics, NoMetrics, StoreError, Throttle};
+use kernel::stream::{StreamSink, Topics};
+use kernel::{ClinicId, Metrics, NoMetrics, StoreError, Throttle};
 use tokio::runtime::{Handle, Id};
 
 pub use crate::connect::AddressError;
@@ -94,6 +95,8 @@ struct Pool {
     signal: SequencerSignal,
     /// What is slow, by name.
     slow: Throttle,
+    /// Who else is told of what was committed.
+    sink: OnceLock<Arc<dyn StreamSink>>,
 }
 
 /// What a thread remembers of where it found its shard last.
@@ -120,6 +123,7 @@ impl Database {
             shards: Mutex::new(Vec::new()),
             signal: SequencerSignal::default(),
             slow: Throttle::new(settings.warning_window),
+            sink: OnceLock::new(),
             settings,
         };
         let least = 2 * pool.expected() + pool.settings.beside;
@@ -151,8 +155,21 @@ impl Database {
         self.pool.signal.clone()
     }
 
-    /// Says that events were committed.
-    pub(crate) fn committed_events(&self) {
+    /// Tells `sink` from now on of the events that are committed through this database, before
+    /// whoever committed them has the answer. The first one stays.
+    pub fn tell(&self, sink: Arc<dyn StreamSink>) {
+        // An error means that there is one already.
+        let _ = self.pool.sink.set(sink);
+    }
+
+    /// Says that events of `clinic` were committed, where `topics` are not none.
+    pub(crate) fn committed_events(&self, clinic: ClinicId, topics: Topics) {
+        if topics == Topics::NONE {
+            return;
+        }
+        if let Some(sink) = self.pool.sink.get() {
+            sink.committed(clinic, topics);
+        }
         self.pool.signal.wake();
     }
 

@@ -42,6 +42,7 @@ pub mod role;
 pub mod schema;
 pub mod sequencer;
 pub mod statement;
+pub mod stream;
 pub mod tenant;
 
 pub use batch::Batch;

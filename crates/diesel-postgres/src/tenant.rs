@@ -15,6 +15,7 @@ use diesel_async::RunQueryDsl;
 use futures_util::future::{join3, join4};
 use kernel::job::NewJob;
 use kernel::once::Claim;
+use kernel::stream::Topics;
 use kernel::{AuditEntry, ClinicId, Event, StoreError, SystemContext, TenantContext};
 
 use crate::batch::{Batch, sent};
@@ -161,24 +162,24 @@ impl Database {
         let claim = &mut claimed;
         let written = name.observe(Some(clinic), self, |lease| async move {
             let pg = &lease.conn()?.pg;
-            let (emits, answers) = {
+            let (topics, answers) = {
                 let mut batch = Batch::new(pg, cx);
                 fill(&mut batch);
                 let set = SetTenant {
                     clinic: clinic.into(),
                 };
-                let emits = batch.emits();
                 *claim = batch.claimed();
+                let topics = batch.topics();
                 let answers = batch.send(
                     vec![sent(pg, Begin {}), sent(pg, set)],
                     Some(sent(pg, Commit {})),
                 );
-                (emits, answers)
+                (topics, answers)
             };
             let answers = answers.await;
             lease.finish(&answers);
-            if emits && answers.is_ok() {
-                self.committed_events();
+            if answers.is_ok() {
+                self.committed_events(clinic, topics);
             }
             answers
         });
@@ -222,9 +223,7 @@ impl Database {
                 if clean {
                     lease.finish(&result);
                 }
-                if emitted {
-                    self.committed_events();
-                }
+                self.committed_events(clinic, emitted);
                 result
             })
             .await;
@@ -315,8 +314,8 @@ pub struct Tx<'c> {
 /// How a unit ended, and whether its connection may be used again.
 struct Closed<T, E> {
     clean: bool,
-    /// Whether it committed events.
-    emitted: bool,
+    /// What the events that it committed are about.
+    emitted: Topics,
     result: Result<T, Ended<E>>,
 }
 
@@ -503,18 +502,22 @@ impl<'c> Tx<'c> {
                     .last
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner);
-                let emits = last.emits();
+                let topics = last.topics();
                 let committed = last.send(Vec::new(), Some(sent(self.pg, Commit {}))).await;
                 Closed {
                     // A failed transaction was ended by COMMIT all the same.
                     clean: true,
-                    emitted: emits && committed.is_ok(),
+                    emitted: if committed.is_ok() {
+                        topics
+                    } else {
+                        Topics::NONE
+                    },
                     result: committed.map(|_| value).map_err(Ended::Store),
                 }
             }
             Err(ended) => Closed {
                 clean: idle && sent(self.pg, Rollback {}).await.is_ok(),
-                emitted: false,
+                emitted: Topics::NONE,
                 result: Err(ended),
             },
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, web};
+use kernel::cache::{ByteCache, NoCache};
 use kernel::counter::SharedCounters;
 use kernel::{Throttle, Toolkit};
 use tracing::Span;
@@ -105,6 +106,7 @@ pub struct Api {
     shared: Arc<Shared>,
     authenticator: web::Data<dyn Authenticator>,
     checks: HealthChecks,
+    cache: web::Data<dyn ByteCache>,
     services: Vec<Installer>,
 }
 
@@ -131,6 +133,7 @@ impl Api {
             shared,
             authenticator: web::Data::from(authenticator),
             checks: Vec::new(),
+            cache: web::Data::from(Arc::new(NoCache) as Arc<dyn ByteCache>),
             services: Vec::new(),
         }
     }
@@ -147,6 +150,13 @@ impl Api {
         self.services.push(Box::new(move |config| {
             config.app_data(data.clone());
         }));
+        self
+    }
+
+    /// Keeps finished answers in `cache`. Without, each is made anew.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<dyn ByteCache>) -> Self {
+        self.cache = web::Data::from(cache);
         self
     }
 
@@ -178,6 +188,7 @@ pub fn app(
 > {
     App::new()
         .app_data(api.authenticator.clone())
+        .app_data(api.cache.clone())
         .app_data(web::Data::new(api.shared.tools.clone()))
         .app_data(web::Data::new(api.checks.clone()))
         .app_data(web::Data::from(api.limits()))

@@ -8,7 +8,7 @@ use clinics::{
     Address, Branch, BranchPatch, BranchStatus, Branches, Name, NewBranch, OpeningHours,
     OpeningPeriod, TimeZone, WallTime,
 };
-use kernel::{BranchId, PageLimit, TenantContext, Toolkit};
+use kernel::{BranchId, PageLimit, TenantContext, Toolkit, TypedId as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -16,12 +16,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use crate::catalogue::ProblemCode;
+use crate::kept::{BranchList, BranchRead, Finished, Reader};
 use crate::patch::{PatchField, given};
 use crate::problem::{Problem, ProblemDocument};
 use crate::rules::Rules;
-use crate::{
-    Answer, Body, EntityTag, Id, IdempotencyKey, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant,
-};
+use crate::{Answer, Body, EntityTag, Id, IdempotencyKey, IfMatch, PageAnswer, Query, Tenant};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -417,19 +416,24 @@ fn answer(
 async fn list(
     tenant: Tenant,
     query: Query<ListBranchesQuery>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     branches: web::Data<Branches>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = query
-        .limit
-        .map_or(Ok(PageLimit::default()), PageLimit::new)
-        .map_err(|rule| Problem::invalid_query("limit", "range", rule.to_string()))?;
-    let page = branches
-        .list(&tenant, limit, query.cursor.as_deref())
-        .await?;
-    let page = PageAnswer::of(page, |branch| BranchAnswer::from(&branch));
-    if_none_match.answer_content(&tools, &tenant, &page)
+    branches.prepare_list(&tenant).await?;
+    reader
+        .answer::<BranchList, _>(&tenant, b"", async || {
+            let limit = query
+                .limit
+                .map_or(Ok(PageLimit::default()), PageLimit::new)
+                .map_err(|rule| Problem::invalid_query("limit", "range", rule.to_string()))?;
+            let page = branches
+                .list(&tenant, limit, query.cursor.as_deref())
+                .await?;
+            let page = PageAnswer::of(page, |branch| BranchAnswer::from(&branch));
+            Finished::of_content(&tools, &tenant, &page)
+        })
+        .await
 }
 
 /// Create a branch
@@ -490,16 +494,21 @@ async fn create(
 async fn read(
     tenant: Tenant,
     id: Id<BranchId>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     branches: web::Data<Branches>,
 ) -> Result<HttpResponse, Problem> {
-    let branch = branches
-        .read(&tenant, id.0)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    let tag = tag(&tools, &tenant, &branch);
-    Ok(if_none_match.answer(&tag, &BranchAnswer::from(&branch)))
+    branches.prepare_read(&tenant, id.0).await?;
+    reader
+        .answer::<BranchRead, _>(&tenant, id.0.as_uuid().as_bytes(), async || {
+            let branch = branches
+                .read(&tenant, id.0)
+                .await?
+                .ok_or_else(Problem::not_found)?;
+            let tag = tag(&tools, &tenant, &branch);
+            Finished::of_record(&tag, &BranchAnswer::from(&branch))
+        })
+        .await
 }
 
 /// Change a branch

@@ -13,10 +13,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use crate::catalogue::ProblemCode;
+use crate::kept::{ClinicRead, Finished, Reader};
 use crate::patch::{PatchField, given};
 use crate::problem::Problem;
 use crate::rules::Rules;
-use crate::{Body, EntityTag, IfMatch, IfNoneMatch, Tenant};
+use crate::{Body, EntityTag, IfMatch, Tenant};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -199,16 +200,21 @@ fn tag(tools: &Toolkit, cx: &TenantContext, clinic: &Clinic) -> EntityTag {
 #[get("/clinics/current")]
 async fn read(
     tenant: Tenant,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     clinics: web::Data<Clinics>,
 ) -> Result<HttpResponse, Problem> {
-    let clinic = clinics
-        .read(&tenant)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    let tag = tag(&tools, &tenant, &clinic);
-    Ok(if_none_match.answer(&tag, &ClinicAnswer::from(&clinic)))
+    clinics.prepare_read(&tenant).await?;
+    reader
+        .answer::<ClinicRead, _>(&tenant, b"", async || {
+            let clinic = clinics
+                .read(&tenant)
+                .await?
+                .ok_or_else(Problem::not_found)?;
+            let tag = tag(&tools, &tenant, &clinic);
+            Finished::of_record(&tag, &ClinicAnswer::from(&clinic))
+        })
+        .await
 }
 
 /// Change the clinic

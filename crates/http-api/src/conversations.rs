@@ -11,7 +11,7 @@ use conversations::message::{MessageError, Side};
 use conversations::{
     Content, ConversationFilter, ConversationStatus, ConversationSummary, Inbox, Message,
 };
-use kernel::{ChannelId, ContactId, ConversationId, MessageId, TenantContext, Toolkit};
+use kernel::{ChannelId, ContactId, ConversationId, MessageId, Toolkit, TypedId as _};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -19,8 +19,9 @@ use validator::Validate;
 
 use crate::channels::page_limit;
 use crate::id::Id;
+use crate::kept::{ConversationList, ConversationRead, Finished, MessageList, Reader};
 use crate::problem::{Problem, ProblemDocument};
-use crate::{Body, EntityTag, IfNoneMatch, PageAnswer, ProblemCode, Query, Tenant};
+use crate::{Body, EntityTag, PageAnswer, ProblemCode, Query, Tenant};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -295,17 +296,6 @@ impl From<Message> for MessageAnswer {
     }
 }
 
-/// The tag of a conversation as it is shown: the contact's name and the latest message are part
-/// of it and have no version of its own, so it is the content's.
-fn answer(
-    if_none_match: &IfNoneMatch,
-    tools: &Toolkit,
-    cx: &TenantContext,
-    summary: ConversationSummary,
-) -> Result<HttpResponse, Problem> {
-    if_none_match.answer_content(tools, cx, &ConversationAnswer::from(summary))
-}
-
 /// List conversations
 ///
 /// The latest active first. Filters are joined by *and*.
@@ -327,30 +317,35 @@ fn answer(
 async fn list(
     tenant: Tenant,
     query: Query<ListConversationsQuery>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     inbox: web::Data<Inbox>,
 ) -> Result<HttpResponse, Problem> {
-    let status = query
-        .status
-        .as_deref()
-        .map(str::parse::<ConversationStatus>)
-        .transpose();
-    let filter = ConversationFilter {
-        status: status.map_err(|_| {
-            let reason = "must be open, pending, snoozed or resolved";
-            Problem::invalid_query("status", "unknown-value", reason)
-        })?,
-        channel: query.channel_id,
-        contact: query.contact_id,
-        unread: query.unread,
-    };
-    let limit = page_limit(query.limit)?;
-    let page = inbox
-        .list(&tenant, &filter, query.cursor.as_deref(), limit)
-        .await?;
-    let page = PageAnswer::of(page, ConversationAnswer::from);
-    if_none_match.answer_content(&tools, &tenant, &page)
+    inbox.prepare_list(&tenant).await?;
+    reader
+        .answer::<ConversationList, _>(&tenant, b"", async || {
+            let status = query
+                .status
+                .as_deref()
+                .map(str::parse::<ConversationStatus>)
+                .transpose();
+            let filter = ConversationFilter {
+                status: status.map_err(|_| {
+                    let reason = "must be open, pending, snoozed or resolved";
+                    Problem::invalid_query("status", "unknown-value", reason)
+                })?,
+                channel: query.channel_id,
+                contact: query.contact_id,
+                unread: query.unread,
+            };
+            let limit = page_limit(query.limit)?;
+            let page = inbox
+                .list(&tenant, &filter, query.cursor.as_deref(), limit)
+                .await?;
+            let page = PageAnswer::of(page, ConversationAnswer::from);
+            Finished::of_content(&tools, &tenant, &page)
+        })
+        .await
 }
 
 /// Read a conversation
@@ -375,12 +370,19 @@ async fn list(
 async fn read(
     tenant: Tenant,
     id: Id<ConversationId>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     inbox: web::Data<Inbox>,
 ) -> Result<HttpResponse, Problem> {
-    let summary = inbox.read(&tenant, id.0).await?;
-    answer(&if_none_match, &tools, &tenant, summary)
+    inbox.prepare_read(&tenant, id.0).await?;
+    reader
+        .answer::<ConversationRead, _>(&tenant, id.0.as_uuid().as_bytes(), async || {
+            let summary = inbox.read(&tenant, id.0).await?;
+            // The contact's name and the latest message are part of it and have no version of its
+            // own, so that the tag is the content's.
+            Finished::of_content(&tools, &tenant, &ConversationAnswer::from(summary))
+        })
+        .await
 }
 
 /// List a conversation's messages
@@ -415,24 +417,29 @@ async fn list_messages(
     tenant: Tenant,
     id: Id<ConversationId>,
     query: Query<ListMessagesQuery>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     inbox: web::Data<Inbox>,
 ) -> Result<HttpResponse, Problem> {
-    let order = match query.sort.as_deref() {
-        None | Some("-sentAt") => MessageOrder::NewestFirst,
-        Some("sentAt") => MessageOrder::OldestFirst,
-        Some(_) => {
-            let reason = "must be sentAt or -sentAt";
-            return Err(Problem::invalid_query("sort", "unknown-value", reason));
-        }
-    };
-    let limit = page_limit(query.limit)?;
-    let page = inbox
-        .list_messages(&tenant, id.0, order, query.cursor.as_deref(), limit)
-        .await?;
-    let page = PageAnswer::of(page, MessageAnswer::from);
-    if_none_match.answer_content(&tools, &tenant, &page)
+    inbox.prepare_read(&tenant, id.0).await?;
+    reader
+        .answer::<MessageList, _>(&tenant, id.0.as_uuid().as_bytes(), async || {
+            let order = match query.sort.as_deref() {
+                None | Some("-sentAt") => MessageOrder::NewestFirst,
+                Some("sentAt") => MessageOrder::OldestFirst,
+                Some(_) => {
+                    let reason = "must be sentAt or -sentAt";
+                    return Err(Problem::invalid_query("sort", "unknown-value", reason));
+                }
+            };
+            let limit = page_limit(query.limit)?;
+            let page = inbox
+                .list_messages(&tenant, id.0, order, query.cursor.as_deref(), limit)
+                .await?;
+            let page = PageAnswer::of(page, MessageAnswer::from);
+            Finished::of_content(&tools, &tenant, &page)
+        })
+        .await
 }
 
 /// Mark a conversation read

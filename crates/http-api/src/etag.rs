@@ -122,9 +122,18 @@ impl IfMatch {
 pub struct IfNoneMatch(Condition);
 
 impl IfNoneMatch {
+    /// What the request's header asks.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        Self(Condition::of(request, &header::IF_NONE_MATCH))
+    }
+
     /// Whether the caller already has this.
     pub fn holds(&self, tag: &EntityTag) -> bool {
-        let tag = tag.to_string();
+        self.holds_text(&tag.to_string())
+    }
+
+    /// The same, of a tag as it is sent.
+    pub(crate) fn holds_text(&self, tag: &str) -> bool {
         match &self.0 {
             Condition::Absent => false,
             Condition::Any => true,
@@ -230,7 +239,7 @@ impl FromRequest for IfNoneMatch {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(Condition::of(request, &header::IF_NONE_MATCH))))
+        ready(Ok(Self::of(request)))
     }
 }
 

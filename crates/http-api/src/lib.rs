@@ -35,6 +35,7 @@ pub mod health;
 pub mod id;
 pub mod idempotency;
 pub mod invitations;
+mod kept;
 pub mod limits;
 pub mod me;
 pub mod openapi;

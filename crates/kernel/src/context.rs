@@ -204,6 +204,17 @@ impl TenantContext {
         }
     }
 
+    /// As [`Self::scope_bytes`], for a look-up within this process.
+    pub fn hash_scope<H: std::hash::Hasher>(&self, state: &mut H) {
+        use std::hash::Hash as _;
+        state.write_u64(self.permissions.bits());
+        self.scope.own_agenda_only.hash(state);
+        if self.scope.own_agenda_only {
+            self.actor.id().hash(state);
+        }
+        self.scope.branches.hash(state);
+    }
+
     /// Stable bytes of everything that decides what the caller sees, beside the clinic: part
     /// of every cursor binding, entity tag and cache key.
     pub fn scope_bytes(&self) -> Vec<u8> {

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod cache;
 pub mod context;
 pub mod counter;
 pub mod cursor;
@@ -26,12 +27,14 @@ pub mod page;
 pub mod phone;
 pub mod ports;
 pub mod sensitive;
+pub mod stream;
 pub mod text;
 pub mod throttle;
 pub mod toolkit;
 
 pub use access::{Action, Denied, Permissions};
 pub use audit::{AuditEntry, AuditTrail, ChangedValue, Gate, Purpose, Resource};
+pub use cache::{Answer, ByteCache, CacheKey, Cached};
 pub use context::{Actor, Grant, Origin, Scope, SystemContext, SystemPurpose, TenantContext};
 pub use error::StoreError;
 pub use event::Event;
@@ -45,7 +48,7 @@ pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
 pub use once::{Once, OnceKey, Repeat};
 pub use page::{Page, PageLimit};
 pub use phone::{Phone, PhoneKey};
-pub use ports::{Clock, KeyOwner, KeyPurpose, Keys, Random};
+pub use ports::{CannotOpen, Clock, KeyOwner, KeyPurpose, Keys, Random};
 pub use sensitive::Sensitive;
 pub use throttle::Throttle;
 pub use toolkit::Toolkit;

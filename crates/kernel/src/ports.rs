@@ -54,6 +54,10 @@ pub enum KeyPurpose {
     EntityTag,
     /// Idempotency keys, and the answers that are kept under them.
     Idempotency,
+    /// Keys of the cache that nodes share.
+    CacheKey,
+    /// Values of that cache.
+    CacheValue,
     /// Hashes of tried e-mails in the platform's security log.
     SecurityLog,
     /// Refresh tokens: their seals, their hashes at rest, and what follows from one.
@@ -75,6 +79,8 @@ impl KeyPurpose {
             Self::Audit => "audit",
             Self::EntityTag => "entity-tag",
             Self::Idempotency => "idempotency",
+            Self::CacheKey => "cache-key",
+            Self::CacheValue => "cache-value",
             Self::SecurityLog => "security-log",
             Self::RefreshToken => "refresh-token",
             Self::RateLimit => "rate-limit",

@@ -137,6 +137,11 @@ impl RedisLink {
         self.0.state.subscribe()
     }
 
+    /// The address as the client has it, for connections of somebody's own.
+    pub(crate) fn address(&self) -> redis::ConnectionInfo {
+        self.0.client.get_connection_info().clone()
+    }
+
     /// Asks Redis one thing. Fails at once while the circuit is open.
     pub async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, RedisFault> {
         let mut connection = self.0.connection().ok_or(RedisFault::Open)?;

@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use diesel_postgres::database::AddressError;
 use diesel_postgres::jobs::PgJobs;
 use diesel_postgres::sequencer::{Sequencer, SequencerSettings};
+use diesel_postgres::stream::StreamTail;
 use http_api::Api;
 use job_workers::settings::QueueSettings;
 use job_workers::workers::JobPorts;
 use job_workers::{MailWorker, WorkerSettings, Workers};
 use kernel::job::{JobCensus, Queue};
+use redis_cache::Running;
 use redis_cache::link::Connecting;
 use security::SystemClock;
 use tokio::runtime::Runtime;
@@ -28,6 +30,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Background {
     runtime: Runtime,
     redis: Option<Connecting>,
+    cache: Option<(Running, StreamTail)>,
     sequencer: Option<Sequencer>,
     workers: Option<Workers>,
     mail: Option<MailWorker>,
@@ -45,6 +48,7 @@ impl Background {
         Ok(Self {
             runtime,
             redis: None,
+            cache: None,
             sequencer: None,
             workers: None,
             mail: None,
@@ -56,7 +60,7 @@ impl Background {
         self.runtime.block_on(work)
     }
 
-    /// Connects to Redis, and starts the sequencer and the jobs where this process runs them.
+    /// Connects to Redis, follows the stream for the cache, and starts the sequencer and the jobs where this process runs them.
     pub(crate) fn start(
         &mut self,
         config: &Config,
@@ -73,12 +77,19 @@ impl Background {
             .then(|| jobs.clone() as Arc<dyn JobCensus>);
         let watch = observe::watch(foundation.database.clone(), counted, foundation.tools());
         self.runtime.spawn(watch);
-        if !config.jobs.enabled {
-            return Ok(());
-        }
         let addresses = &config.database;
         let url = addresses.direct_url.as_ref().or(addresses.url.as_ref());
         let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
+        let refused = |error: AddressError| ConfigError::refused("database.direct_url", &error);
+        {
+            let _inside = self.runtime.enter();
+            let sink = foundation.cache.sink();
+            let tail = StreamTail::start(url.expose(), sink, foundation.tail.clone());
+            self.cache = Some((foundation.cache.run(), tail.map_err(refused)?));
+        }
+        if !config.jobs.enabled {
+            return Ok(());
+        }
         let settings = SequencerSettings::new(url.expose().clone());
         let _inside = self.runtime.enter();
         let started = Sequencer::start(
@@ -86,7 +97,6 @@ impl Background {
             Arc::new(SystemClock),
             foundation.database.sequencer_signal(),
         );
-        let refused = |error: AddressError| ConfigError::refused("database.direct_url", &error);
         self.sequencer = Some(started.map_err(refused)?);
         let ports = JobPorts {
             leases: jobs.clone(),

@@ -17,6 +17,7 @@ use diesel_postgres::migrations;
 use http_api::{Api, ApiSettings, Cors, TrustedProxies};
 use kernel::{Origin, SystemContext, SystemPurpose};
 use otel_telemetry::{Meter, Telemetry};
+use redis_cache::ResponseCache;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -61,6 +62,7 @@ fn run(config: &Config, meter: Arc<Meter>, print_address: bool) -> anyhow::Resul
     background.block_on(check_database(config, &foundation))?;
     let stop = background.block_on(async { stop_signal() })?;
     background.start(config, &foundation)?;
+    background.block_on(async { switch_by_signals(&foundation.cache) })?;
     let api = wiring::api(&foundation, services, settings);
     background.lease_units(&foundation, &api);
     let served = listen(&config.http, workers, api, stop, print_address);
@@ -163,6 +165,23 @@ fn cannot_listen(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {
         _ => "see http.bind and http.port (ACOLHE_HTTP_BIND, ACOLHE_HTTP_PORT)",
     };
     anyhow::anyhow!("cannot listen on {address} ({}): {advice}", error.kind())
+}
+
+/// SIGUSR1 turns the cache off, SIGUSR2 on.
+fn switch_by_signals(cache: &ResponseCache) -> anyhow::Result<()> {
+    let mut off = signal(SignalKind::user_defined1())?;
+    let mut on = signal(SignalKind::user_defined2())?;
+    let cache = cache.clone();
+    tokio::spawn(async move {
+        loop {
+            let wanted = tokio::select! {
+                _ = off.recv() => false,
+                _ = on.recv() => true,
+            };
+            cache.switch(wanted);
+        }
+    });
+    Ok(())
 }
 
 /// Becomes true at the first SIGTERM or SIGINT. The second ends the process.

@@ -19,13 +19,16 @@ use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
 use diesel_postgres::conversations::{
     PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
 };
+use diesel_postgres::stream::TailSignal;
 use diesel_postgres::{Database, PoolSettings};
 use http_api::{Api, ApiHooks, ApiSettings};
 use job_workers::webhook::ProcessChange;
 use job_workers::{Handlers, WakeSignal};
 use kernel::counter::SharedCounters;
 use kernel::{Clock, Gate, Keys, Metrics, Random, Toolkit};
-use redis_cache::{RedisCounters, RedisLink, RedisSettings};
+use redis_cache::{
+    CacheSettings, CachedMemberships, RedisCounters, RedisLink, RedisSettings, ResponseCache,
+};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{KeyRing, MasterKey, SystemClock, SystemRandom};
@@ -61,6 +64,10 @@ pub struct Foundation {
     pub database: Database,
     /// What nodes share, where there is a Redis. Its circuit is open until something connects it.
     pub redis: Option<RedisLink>,
+    /// Finished answers and memberships. Passed by until somebody follows the stream.
+    pub cache: ResponseCache,
+    /// Makes that somebody look soon.
+    pub tail: TailSignal,
     /// Wakes the workers of this process.
     pub jobs: WakeSignal,
     /// Where measurements go.
@@ -82,14 +89,34 @@ impl Foundation {
         };
         let hasher = Argon2Hasher::new(Cost::STANDARD, bounds, Arc::clone(&random))
             .map_err(|error| ConfigError::refused("http.workers", &error))?;
+        let keys: Arc<dyn Keys> = Arc::new(key_ring(config)?);
+        let database = database(config, workers, Arc::clone(&metrics))?;
+        let redis = redis(config)?;
+        let tail = TailSignal::default();
+        let settings = CacheSettings {
+            on: config.cache.enabled,
+            bytes: config.cache.memory as u64 * 1024 * 1024,
+            release: release(),
+        };
+        let wake = tail.clone();
+        let cache = ResponseCache::new(
+            &settings,
+            Arc::clone(&keys),
+            Arc::clone(&metrics),
+            redis.clone(),
+            move || wake.wake(),
+        );
+        database.tell(cache.sink());
         Ok(Self {
-            keys: Arc::new(key_ring(config)?),
+            keys,
             tokens: tokens(config, Arc::clone(&clock), Arc::clone(&random))?,
             hasher: Arc::new(hasher),
             session_policy: config.auth.sessions,
             mail: MailSetup::from_config(config)?,
-            redis: redis(config)?,
-            database: database(config, workers, Arc::clone(&metrics))?,
+            database,
+            redis,
+            cache,
+            tail,
             metrics,
             jobs: WakeSignal::new(),
             clock,
@@ -187,8 +214,8 @@ fn database(
     let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
     Database::new(PoolSettings {
         max_connections: settings.max_connections,
-        // The sequencer's, where this process runs one.
-        beside: usize::from(config.jobs.enabled),
+        // That which follows the stream, and the sequencer's, where this process runs one.
+        beside: 1 + usize::from(config.jobs.enabled),
         keep: settings.keep,
         acquire_timeout: settings.acquire_timeout,
         answer_timeout: settings.answer_timeout,
@@ -213,6 +240,18 @@ fn redis(config: &Config) -> Result<Option<RedisLink>, ConfigError> {
     });
     link.map(Some)
         .map_err(|error| ConfigError::refused("redis.url", &error))
+}
+
+/// Sets this build's answers apart from those of another, whose shape may differ: a deployment
+/// never serves what its predecessor has kept.
+fn release() -> Vec<u8> {
+    let size = std::env::current_exe()
+        .and_then(std::fs::metadata)
+        .map_or(0, |program| program.len());
+    let mut release = env!("CARGO_PKG_VERSION").as_bytes().to_vec();
+    release.extend_from_slice(&size.to_be_bytes());
+    release.extend_from_slice(include_bytes!("../../../openapi/acolhe.json"));
+    release
 }
 
 /// What is done for each kind of job.
@@ -309,7 +348,7 @@ impl Services {
             ),
             access: Access::new(
                 login.clone(),
-                login,
+                Arc::new(CachedMemberships::new(login, foundation.cache.clone())),
                 Arc::clone(hasher),
                 sessions.clone(),
                 tokens,
@@ -359,6 +398,7 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
         counters,
     )
     .with_check(Arc::new(check))
+    .with_cache(Arc::new(foundation.cache.clone()))
     .with(access)
     .with(sessions)
     .with(members)

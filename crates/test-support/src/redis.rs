@@ -127,6 +127,20 @@ impl TestRedis {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// The texts of an answer that is a list of them.
+    pub fn ask_list(&self, command: &str) -> Vec<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("Redis");
+        stream
+            .write_all(format!("{command}\r\nQUIT\r\n").as_bytes())
+            .expect("Redis takes a command");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("texts");
+        let texts = answer
+            .lines()
+            .filter(|line| !line.starts_with(['*', '$', '+']));
+        texts.map(str::to_owned).collect()
+    }
+
     /// A number that `INFO` tells, such as `used_memory`.
     pub fn info(&self, section: &str, name: &str) -> u64 {
         let text = self.ask(&format!("INFO {section}"));

@@ -152,6 +152,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("opentelemetry", &["otel-telemetry"]),
     ("opentelemetry-otlp", &["otel-telemetry"]),
     ("opentelemetry_sdk", &["otel-telemetry"]),
+    ("bb8-redis", &["redis-cache"]),
+    ("moka", &["redis-cache"]),
     ("redis", &["redis-cache"]),
     ("reqwest", &["whatsapp", "xtask"]),
     ("tokio-postgres", &["diesel-postgres"]),

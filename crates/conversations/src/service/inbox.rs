@@ -70,6 +70,20 @@ impl Inbox {
         Ok(Page { items, next_cursor })
     }
 
+    /// Decides as [`Self::list`] does, for whoever keeps finished answers.
+    pub async fn prepare_list(&self, cx: &TenantContext) -> Result<(), Denied> {
+        self.gate
+            .authorize(cx, Action::ConversationRead, Resource::any(RESOURCE))
+            .await
+    }
+
+    /// Decides as [`Self::read`] and [`Self::list_messages`] do, for whoever keeps finished answers.
+    pub async fn prepare_read(&self, cx: &TenantContext, id: ConversationId) -> Result<(), Denied> {
+        self.gate
+            .authorize(cx, Action::ConversationRead, Resource::one(RESOURCE, id))
+            .await
+    }
+
     /// One conversation.
     pub async fn read(
         &self,

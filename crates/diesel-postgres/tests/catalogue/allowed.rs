@@ -68,6 +68,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "password_resets_of_origin", DEFINER_ALONE),
     allow("index", "password_resets_of_user", DEFINER_ALONE),
     allow("index", "password_resets_by_creation", DEFINER_ALONE),
+    allow("index", "stream_topics_by_batch", DEFINER_ALONE),
     allow("index", "jobs_waiting", DEFINER_ALONE),
     allow("index", "jobs_delayed", DEFINER_ALONE),
     allow("index", "jobs_leased", DEFINER_ALONE),

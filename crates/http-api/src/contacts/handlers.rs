@@ -7,7 +7,7 @@ use contacts::{
     ArchiveContactError, Contact, Contacts, CreateContactError, ListContactsError,
     ReadContactError, UpdateContactError,
 };
-use kernel::{ContactId, TenantContext, Toolkit};
+use kernel::{ContactId, TenantContext, Toolkit, TypedId as _};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::answer::{ContactAnswer, ContactSchema, Fields, RowAnswer, example};
@@ -16,10 +16,9 @@ use super::request::{
 };
 use crate::catalogue::ProblemCode;
 use crate::id::Id;
+use crate::kept::{ContactList, ContactRead, Finished, Reader};
 use crate::problem::{Problem, ProblemDocument};
-use crate::{
-    Answer, Body, EntityTag, IdempotencyKey, IfMatch, IfNoneMatch, PageAnswer, Query, Tenant,
-};
+use crate::{Answer, Body, EntityTag, IdempotencyKey, IfMatch, PageAnswer, Query, Tenant};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -88,14 +87,19 @@ fn answer(
 async fn list(
     tenant: Tenant,
     query: Query<ListContactsQuery>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
-    let (ask, fields) = query.into_inner().into_domain()?;
-    let page = contacts.list(&tenant, ask).await?;
-    let page = PageAnswer::of(page, |row| RowAnswer { row, fields });
-    if_none_match.answer_content(&tools, &tenant, &page)
+    contacts.prepare_list(&tenant).await?;
+    reader
+        .answer::<ContactList, _>(&tenant, b"", async || {
+            let (ask, fields) = query.into_inner().into_domain()?;
+            let page = contacts.list(&tenant, ask).await?;
+            let page = PageAnswer::of(page, |row| RowAnswer { row, fields });
+            Finished::of_content(&tools, &tenant, &page)
+        })
+        .await
 }
 
 /// Create a contact
@@ -162,22 +166,28 @@ async fn read(
     tenant: Tenant,
     id: Id<ContactId>,
     query: Query<ReadContactQuery>,
-    if_none_match: IfNoneMatch,
+    reader: Reader,
     tools: web::Data<Toolkit>,
     contacts: web::Data<Contacts>,
 ) -> Result<HttpResponse, Problem> {
-    let fields = match query.fields.as_deref() {
-        None => Fields::of_contact(),
-        Some(text) => Fields::parse_contact(text)
-            .map_err(|rule| Problem::invalid_query("fields", "unknown-value", rule.to_string()))?,
-    };
-    let contact = contacts
-        .read(&tenant, id.0)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    let tag = tag(&tools, &tenant, &contact, fields);
-    let contact = &contact;
-    Ok(if_none_match.answer(&tag, &ContactAnswer { contact, fields }))
+    contacts.prepare_read(&tenant, id.0).await?;
+    reader
+        .answer::<ContactRead, _>(&tenant, id.0.as_uuid().as_bytes(), async || {
+            let fields = match query.fields.as_deref() {
+                None => Fields::of_contact(),
+                Some(text) => Fields::parse_contact(text).map_err(|rule| {
+                    Problem::invalid_query("fields", "unknown-value", rule.to_string())
+                })?,
+            };
+            let contact = contacts
+                .read(&tenant, id.0)
+                .await?
+                .ok_or_else(Problem::not_found)?;
+            let tag = tag(&tools, &tenant, &contact, fields);
+            let contact = &contact;
+            Finished::of_record(&tag, &ContactAnswer { contact, fields })
+        })
+        .await
 }
 
 /// Change a contact

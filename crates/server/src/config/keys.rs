@@ -184,12 +184,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     secret(
         "database.direct_url",
-        "postgres://… of the server's role without PgBouncer, for the sequencer; database.url when unset.",
+        "postgres://… of the server's role without PgBouncer, for the sequencer and for following the stream; database.url when unset.",
     ),
     key(
         "database.max_connections",
         "20",
-        "Connections of this process at most, the sequencer's among them; raised to two for each worker, two for jobs and the sequencer's.",
+        "Connections of this process at most, the sequencer's and the one that follows the stream among them; raised to two for each worker, two for jobs and those.",
     ),
     key(
         "database.keep",
@@ -229,6 +229,16 @@ pub(crate) const KEYS: &[Key] = &[
         "redis.answer_timeout",
         "100ms",
         "How long an answer of Redis may take. After five that take longer than this, or five in a row that take half of it, it is done without until it answers again.",
+    ),
+    key(
+        "cache.enabled",
+        "true",
+        "Whether finished answers and memberships are kept: true or false. SIGUSR1 turns the cache of a running process off at once, SIGUSR2 on again.",
+    ),
+    key(
+        "cache.memory",
+        "100",
+        "Megabytes of this process that the cache may take, 1 to 65536.",
     ),
     secret(
         "keys.master",

@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     pub(crate) database: Database,
     pub(crate) redis: Redis,
+    pub(crate) cache: Cache,
     pub(crate) keys: Keys,
     pub(crate) auth: Auth,
     pub(crate) telemetry: TelemetrySettings,
@@ -81,6 +82,14 @@ pub(crate) struct Redis {
     pub(crate) url: Option<Sensitive<String>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) answer_timeout: Duration,
+}
+
+/// What is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache {
+    pub(crate) enabled: bool,
+    /// In megabytes.
+    pub(crate) memory: usize,
 }
 
 /// Master keys.
@@ -172,6 +181,10 @@ impl Config {
                 url: read.secret("redis.url"),
                 connect_timeout: read.duration("redis.connect_timeout"),
                 answer_timeout: read.duration("redis.answer_timeout"),
+            },
+            cache: Cache {
+                enabled: read.parsed("cache.enabled", true),
+                memory: read.within("cache.memory", 1, 65_536),
             },
             keys: Keys {
                 master: read.secret("keys.master"),

@@ -14,12 +14,15 @@ use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use clinics::{NewMember, NewPassword, Role, SessionPolicy, TokenIssuer as _};
 use diesel_postgres::Database;
+use diesel_postgres::stream::TailSignal;
 use futures_util::future::LocalBoxFuture;
 use http_api::ApiSettings;
 use job_workers::WakeSignal;
 use kernel::email::Email;
+use kernel::metrics::NoMetrics;
 use kernel::text::PersonName;
 use kernel::{Clock, Origin, RequestId, SessionId, UserId};
+use redis_cache::{CacheSettings, ResponseCache};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
 use security::{SystemClock, SystemRandom};
@@ -123,6 +126,15 @@ impl Stage {
             session_policy: SessionPolicy::default(),
             database: database.unwrap_or_else(|| base.database()),
             redis: None,
+            // Nobody follows the stream here: everything is passed by.
+            cache: ResponseCache::new(
+                &CacheSettings::default(),
+                test_support::keys(),
+                Arc::new(NoMetrics),
+                None,
+                || (),
+            ),
+            tail: TailSignal::default(),
             jobs: WakeSignal::new(),
             metrics: Arc::new(kernel::NoMetrics),
         };

@@ -61,6 +61,15 @@ impl Program {
         program
     }
 
+    /// Another process of the same.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub(crate) fn move_to_free_port(&mut self) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        self.port = free.local_addr().unwrap().port();
+        let port = self.port.to_string();
+        self.set("ACOLHE_HTTP_PORT", &port);
+    }
+
     pub(crate) fn set(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
