@@ -31,7 +31,9 @@ use crate::{
         traffic::Gets,
     },
     checkout::Checkout,
-    environment, terminal,
+    environment,
+    server::Build,
+    terminal,
 };
 
 /// Samples a second of each processor: no round number, so that nothing regular hides from it.
@@ -75,7 +77,7 @@ impl Args {
         if cfg!(debug_assertions) {
             return in_release(checkout);
         }
-        let ground = Ground::open(checkout, None)?;
+        let ground = Ground::open(checkout, Build::Release, None)?;
         bench::warn_of_others();
         let bench = Bench {
             crowd: bench::crowd(self.contacts),

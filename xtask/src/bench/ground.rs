@@ -120,7 +120,11 @@ impl Setup {
 }
 
 impl Ground {
-    pub(crate) fn open(checkout: &Checkout, log: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        checkout: &Checkout,
+        build: Build,
+        log: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         if let Some(given) = address::given()? {
             bail!(
                 "DATABASE_URL is set ({}), and CPU can be counted on this checkout's own PostgreSQL \
@@ -129,8 +133,8 @@ impl Ground {
             );
         }
         let lease = Lease::take(Home::open(checkout)?, Kind::Dev)?;
-        let server = server::build(checkout, Build::Release)?;
-        let built = build_beside(checkout)?;
+        let server = server::build(checkout, build)?;
+        let built = build_beside(checkout, build)?;
         let folder = checkout.root().join(".acolhe/bench");
         fs::create_dir_all(&folder)?;
         let listed = process::quiet(Command::new(&server).arg("config"))?;
@@ -395,7 +399,7 @@ impl Ground {
 }
 
 /// The key that switches the cache off.
-const CACHE_SWITCH: &str = "cache.enabled";
+pub(crate) const CACHE_SWITCH: &str = "cache.enabled";
 
 /// What would refuse a load that comes from few users and one address: far away, where there is such
 /// a limit. The counting itself goes on.
@@ -452,14 +456,19 @@ pub(crate) fn token(
 
 /// Builds the store without HTTP; tells the folder that everything lies in. Apart from the server,
 /// which must not get what tests switch on.
-fn build_beside(checkout: &Checkout) -> anyhow::Result<PathBuf> {
+fn build_beside(checkout: &Checkout, build: Build) -> anyhow::Result<PathBuf> {
     let mut command = checkout.cargo();
-    command.args(["build", "--release", "--package", "diesel-postgres"]);
-    command.args(["--example", "rate"]);
+    command.args(["build", "--package", "diesel-postgres", "--example", "rate"]);
+    if build == Build::Release {
+        command.arg("--release");
+    }
     if !process::run(&mut command)?.success() {
         bail!("the store alone could not be built: see above");
     }
-    Ok(checkout.target_folder()?.join("release"))
+    Ok(checkout.target_folder()?.join(match build {
+        Build::Debug => "debug",
+        Build::Release => "release",
+    }))
 }
 
 /// `acolhe-server config` begins each key's paragraph with its name.

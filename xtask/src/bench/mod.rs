@@ -32,7 +32,7 @@ use self::{
     report::{Row, Table, Verdict},
     rows::Bench,
 };
-use crate::{checkout::Checkout, process, terminal};
+use crate::{checkout::Checkout, process, server::Build, terminal};
 
 type Measure = fn(&Bench<'_>) -> anyhow::Result<Row>;
 
@@ -91,6 +91,9 @@ pub(crate) struct Args {
     /// nothing of how fast it is; writes no document.
     #[arg(long)]
     quick: bool,
+    /// With --quick: take the builds that tests have, which are there sooner.
+    #[arg(long, requires = "quick")]
+    debug: bool,
     /// Leave docs/performance.md as it is.
     #[arg(long)]
     no_write: bool,
@@ -105,10 +108,15 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
         let chosen = self.chosen()?;
-        if cfg!(debug_assertions) {
+        let build = if self.debug {
+            build_bare(checkout)?;
+            Build::Debug
+        } else if cfg!(debug_assertions) {
             return in_release(checkout);
-        }
-        let ground = Ground::open(checkout, self.log.clone())?;
+        } else {
+            Build::Release
+        };
+        let ground = Ground::open(checkout, build, self.log.clone())?;
         if self.remove {
             ground.drop_all()?;
             return Ok(ExitCode::SUCCESS);
@@ -240,6 +248,16 @@ pub(crate) fn in_release(checkout: &Checkout) -> anyhow::Result<ExitCode> {
     .with_context(|| format!("cannot run {}", program.display()))
 }
 
+/// The bare handler, as tests are built.
+fn build_bare(checkout: &Checkout) -> anyhow::Result<()> {
+    let mut command = checkout.cargo();
+    command.args(["build", "--package", "xtask", "--example", "bare"]);
+    if !process::run(&mut command)?.success() {
+        bail!("the bare handler could not be built: see above");
+    }
+    Ok(())
+}
+
 /// Tells when the machine is busy with something else.
 pub(crate) fn warn_of_others() {
     if let Some(load) = machine::load_average().filter(|load| *load > 0.7) {
@@ -308,6 +326,12 @@ mod tests {
         let line = Line::try_parse_from([&["bench"], words].concat())?;
         let rows = line.args.chosen()?;
         Ok(rows.iter().map(|(number, ..)| *number).collect())
+    }
+
+    #[test]
+    fn only_a_quick_run_takes_the_builds_of_tests() {
+        assert!(chosen(&["--debug"]).is_err());
+        assert_eq!(chosen(&["--quick", "--debug", "--row", "2"]).unwrap(), [2]);
     }
 
     #[test]

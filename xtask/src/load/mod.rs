@@ -31,6 +31,7 @@ use crate::{
     },
     checkout::Checkout,
     postgres::address::explain,
+    server::Build,
     terminal,
 };
 
@@ -62,6 +63,9 @@ pub(crate) struct Args {
     /// 200 users for 3 seconds on a small database. Writes no document.
     #[arg(long)]
     quick: bool,
+    /// With --quick: take the builds that tests have, which are there sooner.
+    #[arg(long, requires = "quick")]
+    debug: bool,
     /// Leave docs/performance.md as it is.
     #[arg(long)]
     no_write: bool,
@@ -118,10 +122,14 @@ impl Times {
 
 impl Args {
     pub(crate) fn run(self, checkout: &Checkout) -> anyhow::Result<ExitCode> {
-        if cfg!(debug_assertions) {
+        let build = if self.debug {
+            Build::Debug
+        } else if cfg!(debug_assertions) {
             return in_release(checkout);
-        }
-        let ground = Ground::open(checkout, self.log.clone())?;
+        } else {
+            Build::Release
+        };
+        let ground = Ground::open(checkout, build, self.log.clone())?;
         bench::warn_of_others();
         let (contacts, seconds, users) = if self.quick {
             (20_000, 3, 200)

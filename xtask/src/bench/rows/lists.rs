@@ -1,13 +1,14 @@
 //! Row 2: the uncached list under row security, over HTTP and by the store alone, against `pgbench`
-//! doing the same four statements in a pipeline, prepared, as the same role.
+//! doing the same four statements in a pipeline, prepared, as the same role. Over HTTP twice: with the
+//! cache off, and with it on but never asked for the same again, as a caller meets it who comes first.
 
 use anyhow::bail;
 
-use super::{Bench, lists, over_http};
+use super::{Bench, lists, misses, over_http};
 use crate::bench::{
     contenders::{Pgbench, Store},
     engine::Pace,
-    ground::{Base, Setup},
+    ground::{Base, CACHE_SWITCH, Setup},
     measure::{Contender, Outcome, Series, interleave},
     report::{Goal, Row},
 };
@@ -22,8 +23,9 @@ pub(crate) fn measure(bench: &Bench<'_>) -> anyhow::Result<Row> {
     let (serving, address, gets) = lists(bench, &base, &Setup::uncached())?;
     let targets = gets.into_targets();
     let gets = || super::Gets::new(targets.clone()).uncached();
-    let watched = bench.ground.watch(serving.pid());
     let mut row = Row::default();
+    let members = bench.ground.members(&base, bench.crowd.asked())?;
+    let (with_cache, there, missed) = misses(bench, &base, &members, &Setup::default())?;
     let rate = {
         let store = Store::start(
             &bench.ground.rate,
@@ -31,9 +33,9 @@ pub(crate) fn measure(bench: &Bench<'_>) -> anyhow::Result<Row> {
             &base.app_url,
             CONNECTIONS,
             bench.crowd.asked(),
-            watched,
+            bench.ground.watch(0),
         )?;
-        let mut contenders: [Box<dyn Contender + '_>; 3] = [
+        let mut contenders: [Box<dyn Contender + '_>; 4] = [
             Box::new(pgbench(bench, &base)?),
             over_http(
                 bench,
@@ -44,15 +46,32 @@ pub(crate) fn measure(bench: &Bench<'_>) -> anyhow::Result<Row> {
                 Pace::Closed,
                 gets(),
             ),
+            over_http(
+                bench,
+                "HTTP, not in the cache",
+                &with_cache,
+                there,
+                CONNECTIONS,
+                Pace::Closed,
+                missed,
+            ),
             Box::new(store),
         ];
         let series = interleave("row 2", &mut contenders, bench.rounds)?;
-        let [pgbench, http, store] = &series[..] else {
-            bail!("three were measured");
+        let [pgbench, http, missed, store] = &series[..] else {
+            bail!("four were measured");
         };
-        for (name, ours) in [("over HTTP", http), ("by the store alone", store)] {
-            against(&mut row, name, ours, pgbench);
+        against(
+            &mut row,
+            "over HTTP, cache off (the membership is read each time)",
+            http,
+            pgbench,
+        );
+        if bench.ground.knows(CACHE_SWITCH) {
+            let name = "over HTTP, cache on, asked for the first time";
+            against(&mut row, name, missed, pgbench);
         }
+        against(&mut row, "by the store alone", store, pgbench);
         let rate = http.rate() * SHARE;
         row.keep(series);
         rate
@@ -62,6 +81,7 @@ pub(crate) fn measure(bench: &Bench<'_>) -> anyhow::Result<Row> {
         let pace = Pace::Open(rate);
         over_http(bench, name, &serving, address, connections, pace, gets()) as Box<dyn Contender>
     };
+    drop(with_cache);
     let mut contenders = [paced(20), paced(64)];
     let series = interleave("row 2, open loop", &mut contenders, bench.rounds)?;
     for paced in &series {
@@ -77,6 +97,7 @@ pub(crate) fn measure(bench: &Bench<'_>) -> anyhow::Result<Row> {
         );
     }
     row.keep(series);
+    drop(serving);
     Ok(row)
 }
 

@@ -18,10 +18,10 @@ use serde_json::Value;
 use super::{
     contenders::Http,
     engine::{Load, Pace},
-    ground::{Base, Crowd, Ground, Setup, learn},
-    http,
+    ground::{Base, Crowd, Ground, Member, Setup, learn},
+    http::{self, Kept},
     measure::Rounds,
-    traffic::{Gets, Traffic},
+    traffic::{Gets, Misses, Traffic},
 };
 use crate::{postgres::address::explain, server::Serving};
 
@@ -55,7 +55,7 @@ pub(crate) struct Scene<'a> {
 /// The list that callers begin with.
 pub(crate) const LIST: &str = "/api/v1/contacts";
 
-/// A server with the newest contacts of each clinic in turn, uncached, every answer looked at once.
+/// A server with the newest contacts of each clinic in turn, every answer looked at once.
 pub(crate) fn lists(
     bench: &Bench<'_>,
     base: &Base,
@@ -63,21 +63,48 @@ pub(crate) fn lists(
 ) -> anyhow::Result<(Serving, SocketAddr, Gets)> {
     let members = bench.ground.members(base, bench.crowd.asked())?;
     let (serving, address) = bench.ground.serve(base, setup)?;
+    let targets = first_pages(bench, base, address, &members)?
+        .into_iter()
+        .map(|(request, answer)| (request, answer.body))
+        .collect();
+    Ok((serving, address, Gets::new(targets)))
+}
+
+/// A server with lists of these members' clinics that nobody asked for before, so that no cache has
+/// them.
+pub(crate) fn misses(
+    bench: &Bench<'_>,
+    base: &Base,
+    members: &[Member],
+    setup: &Setup,
+) -> anyhow::Result<(Serving, SocketAddr, Misses)> {
+    let (serving, address) = bench.ground.serve(base, setup)?;
+    let pages = first_pages(bench, base, address, members)?;
+    let targets = members
+        .iter()
+        .zip(pages)
+        .map(|(member, (_, answer))| (member.headers.clone(), answer.body))
+        .collect();
+    Ok((serving, address, Misses::new(targets)))
+}
+
+/// The first page of each member's clinic, looked at.
+fn first_pages(
+    bench: &Bench<'_>,
+    base: &Base,
+    address: SocketAddr,
+    members: &[Member],
+) -> anyhow::Result<Vec<(Vec<u8>, Kept)>> {
     let mut sql = bench.ground.sql(base)?;
     let requests = members
         .iter()
         .map(|member| http::get(LIST, &member.headers))
         .collect();
-    let mut clinics = members.iter().map(|member| member.clinic.clone());
-    let learned = learn(address, requests, |body| {
-        let clinic = clinics.next().context("more answers than members")?;
-        theirs(&mut sql, &clinic, &ids(body)?)
-    })?;
-    let targets = learned
-        .into_iter()
-        .map(|(request, answer)| (request, answer.body))
-        .collect();
-    Ok((serving, address, Gets::new(targets)))
+    let mut members = members.iter();
+    learn(address, requests, |body| {
+        let member = members.next().context("more answers than members")?;
+        theirs(&mut sql, &member.clinic, &ids(body)?)
+    })
 }
 
 /// The ids of a page.
