@@ -8,6 +8,7 @@
     reason = "a command-line tool speaks to its user: results on stdout, progress on stderr"
 )]
 
+mod api_test;
 #[cfg(target_os = "linux")]
 mod bench;
 mod cache_faults;
@@ -35,6 +36,7 @@ mod process;
 mod profile;
 mod redis;
 mod replay;
+mod restore;
 mod schema;
 mod seed;
 mod server;
@@ -83,6 +85,8 @@ enum Command {
     Fuzz(fuzz::Args),
     Plans(plans::Args),
     Deploy(deploy::Args),
+    ApiTest(api_test::Args),
+    RestoreDrill(restore::Args),
     Overload(overload::Args),
     #[cfg(target_os = "linux")]
     Bench(bench::Args),
@@ -111,6 +115,8 @@ impl Command {
             Self::Fuzz(args) => args.run(checkout),
             Self::Plans(args) => args.run(checkout),
             Self::Deploy(args) => args.run(checkout),
+            Self::ApiTest(args) => args.run(checkout),
+            Self::RestoreDrill(args) => args.run(checkout),
             Self::Overload(args) => args.run(checkout),
             #[cfg(target_os = "linux")]
             Self::Bench(args) => args.run(checkout),

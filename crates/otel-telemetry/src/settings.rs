@@ -11,6 +11,9 @@ pub struct TelemetrySettings {
     pub service_name: String,
     /// `service.version` of every signal.
     pub service_version: String,
+    /// `service.instance.id` of every signal: tells this process from others of its service, whose
+    /// metrics would be taken for its own. Empty: there is no other.
+    pub service_instance: String,
     /// The collector's base URL (`http://127.0.0.1:4318`), without the path of a signal and
     /// without credentials. `None`: nothing leaves but the lines on stderr.
     pub otlp_endpoint: Option<String>,
@@ -39,6 +42,7 @@ impl Default for TelemetrySettings {
         Self {
             service_name: "acolhe-server".to_owned(),
             service_version: env!("CARGO_PKG_VERSION").to_owned(),
+            service_instance: String::new(),
             otlp_endpoint: None,
             otlp_protocol: OtlpProtocol::Http,
             sampling_ratio: 0.05,

@@ -199,13 +199,17 @@ impl Drop for Telemetry {
 
 /// What every signal says of who sends it.
 fn resource(settings: &TelemetrySettings) -> Resource {
-    Resource::builder()
+    let of_all = Resource::builder()
         .with_service_name(settings.service_name.clone())
         .with_attribute(KeyValue::new(
             "service.version",
             settings.service_version.clone(),
-        ))
-        .build()
+        ));
+    if settings.service_instance.is_empty() {
+        return of_all.build();
+    }
+    let instance = KeyValue::new("service.instance.id", settings.service_instance.clone());
+    of_all.with_attribute(instance).build()
 }
 
 /// The exporters of all signals.

@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_request_with_a_query_and_a_log_line_arrives_whole() {
-    let watched = Watched::new(|settings| settings.service_version = "1.2.3".to_owned());
+    let watched = Watched::new(|settings| {
+        settings.service_version = "1.2.3".to_owned();
+        settings.service_instance = "host:1".to_owned();
+    });
     let (trace_id, span) = watched.during(|| {
         let span = request_span!("GET", "/api/v1/contacts/{id}");
         let trace_id = span.in_scope(|| {
@@ -65,6 +68,7 @@ fn a_request_with_a_query_and_a_log_line_arrives_whole() {
     );
     assert_eq!(request.resource["service.name"], "acolhe-server");
     assert_eq!(request.resource["service.version"], "1.2.3");
+    assert_eq!(request.resource["service.instance.id"], "host:1");
 
     let query = named(&sink, "db.contacts.find");
     assert_eq!(query.violations(), Vec::<String>::new());

@@ -69,6 +69,11 @@ impl Args {
     }
 }
 
+/// What the linters say of the committed document.
+pub(crate) fn lint(checkout: &Checkout) -> anyhow::Result<ExitCode> {
+    lint::run(checkout, DOCUMENT)
+}
+
 fn told(outcome: &client::Outcome) -> String {
     match outcome {
         client::Outcome::Written => "Wrote the client, openapi/client/src; it compiles.".to_owned(),

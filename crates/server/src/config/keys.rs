@@ -282,6 +282,10 @@ pub(crate) const KEYS: &[Key] = &[
         "Name of this process in traces and logs.",
     ),
     unset(
+        "telemetry.service_instance",
+        "Name of this process among those of its service, in traces, logs and metrics; host name and process id when unset.",
+    ),
+    unset(
         "telemetry.otlp_endpoint",
         "Collector's base URL, such as http://127.0.0.1:4318; nothing is sent when unset.",
     ),

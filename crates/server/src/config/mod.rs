@@ -202,6 +202,9 @@ impl Config {
             },
             telemetry: TelemetrySettings {
                 service_name: read.text("telemetry.service_name"),
+                service_instance: read
+                    .optional("telemetry.service_instance")
+                    .unwrap_or_else(instance),
                 otlp_endpoint: read.optional("telemetry.otlp_endpoint"),
                 otlp_protocol: read.choice("telemetry.otlp_protocol", "http or grpc"),
                 sampling_ratio: read.ratio("telemetry.sampling_ratio"),
@@ -257,6 +260,16 @@ fn limits(read: &mut Reader<'_>) -> LimitSettings {
         max_in_flight: read.within("http.max_in_flight", 0, 1_000_000),
         latency_target: read.duration("http.latency_target"),
     }
+}
+
+/// This machine and process. In a container the host's name is the container's.
+fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "localhost",
+        host => host,
+    };
+    format!("{host}:{}", std::process::id())
 }
 
 #[cfg(test)]
