@@ -10,13 +10,15 @@ use kernel::{
     SystemPurpose, Toolkit, UserId,
 };
 
-use crate::error::{InvalidToken, LogInError, MeError};
+use crate::error::{ChangePasswordError, InvalidToken, LogInError, MeError, VerifyError};
+use crate::lockout::{Account, Lockout};
+use crate::password::NewPassword;
 use crate::ports::{
     CredentialStore, MembershipStore, PasswordHasher, SecurityEvent, SecurityEventKind,
     TokenVerifier,
 };
 use crate::sessions::{Sessions, Tokens};
-use crate::user::{ClinicOfUser, Identity, User, UserStatus};
+use crate::user::{ClinicOfUser, Identity, PasswordHash, User, UserStatus};
 
 /// Decides who comes in.
 #[derive(Clone)]
@@ -26,6 +28,7 @@ pub struct Access {
     hasher: Arc<dyn PasswordHasher>,
     sessions: Sessions,
     verifier: Arc<dyn TokenVerifier>,
+    lockout: Lockout,
     tools: Toolkit,
 }
 
@@ -38,6 +41,13 @@ pub struct LoggedIn {
     pub user: User,
     /// Where they may act.
     pub clinics: Vec<ClinicOfUser>,
+}
+
+/// What became of a password.
+struct Proof {
+    user: Option<User>,
+    /// The hash that it was proven by.
+    proven: Option<PasswordHash>,
 }
 
 /// A user as they see themselves.
@@ -57,6 +67,7 @@ impl Access {
         hasher: Arc<dyn PasswordHasher>,
         sessions: Sessions,
         verifier: Arc<dyn TokenVerifier>,
+        lockout: Lockout,
         tools: Toolkit,
     ) -> Self {
         Self {
@@ -65,14 +76,16 @@ impl Access {
             hasher,
             sessions,
             verifier,
+            lockout,
             tools,
         }
     }
 
-    /// Exchanges an e-mail and a password for a token.
+    /// Exchanges an e-mail and a password for the tokens of a new session.
     ///
     /// Unknown users, wrong passwords and disabled users get one answer, after the same work,
-    /// and leave a keyed hash of the e-mail in the security log.
+    /// and leave a keyed hash of the e-mail in the security log. After some failures the account
+    /// and the address have to wait ([`Lockout`]).
     pub async fn log_in(
         &self,
         origin: Origin,
@@ -80,31 +93,38 @@ impl Access {
         password: Sensitive<String>,
     ) -> Result<LoggedIn, LogInError> {
         let sys = SystemContext::new(SystemPurpose::Login, origin);
-        let found = self.credentials.find_credentials(&sys, email).await?;
-        let (user, hash) = match found {
-            Some(found) => (Some(found.user), found.password_hash),
-            None => (None, None),
+        let admission = self.lockout.admit(&sys, Account::Login(email)).await?;
+        let proof = match self.prove(&sys, email, password).await {
+            Ok(proof) => proof,
+            Err(undecided) => {
+                self.lockout.undecided(&sys, admission).await;
+                return Err(undecided);
+            }
         };
-        let proven = self.hasher.verify(password, hash.clone()).await?;
         let subject = self.tools.keys().mac(
             KeyOwner::Platform,
             KeyPurpose::SecurityLog,
             email.as_str().as_bytes(),
         );
         let mut event = SecurityEvent::now(&self.tools, SecurityEventKind::LoginRejected);
-        event.user = user.as_ref().map(|user| user.id);
+        event.user = proof.user.as_ref().map(|user| user.id);
         event.subject_hash = Some(subject);
-        let active = user.filter(|user| proven && user.status == UserStatus::Active);
-        let (Some(user), Some(proof)) = (active, hash) else {
-            return Err(self.rejected(&sys, event).await);
+        let opened = match (proof.user, proof.proven) {
+            (Some(user), Some(hash)) if user.status == UserStatus::Active => {
+                let tokens = self.sessions.open(&sys, user.id, &hash).await?;
+                tokens.map(|tokens| (user, tokens))
+            }
+            _ => None,
+        };
+        let Some((user, tokens)) = opened else {
+            self.rejected(&sys, event, admission.begins_waiting).await;
+            return Err(LogInError::Rejected);
         };
         let clinics = self.credentials.list_clinics(&sys, user.id).await?;
-        let Some(tokens) = self.sessions.open(&sys, user.id, &proof).await? else {
-            return Err(self.rejected(&sys, event).await);
-        };
         event.kind = SecurityEventKind::LoginSucceeded;
         // Nobody comes in without a trace.
         self.credentials.record_security_event(&sys, event).await?;
+        self.lockout.succeeded(&sys, admission).await?;
         Ok(LoggedIn {
             tokens,
             user,
@@ -112,15 +132,95 @@ impl Access {
         })
     }
 
-    /// The refusal stands even where its trace cannot be written; the store reports that.
-    async fn rejected(&self, sys: &SystemContext, event: SecurityEvent) -> LogInError {
-        let _reported_by_the_store = self.credentials.record_security_event(sys, event).await;
-        LogInError::Rejected
+    /// Replaces the caller's password, who gives the present one, and ends their other sessions.
+    ///
+    /// Attempts are counted as logins are, for the user and the address.
+    pub async fn change_password(
+        &self,
+        origin: Origin,
+        identity: Identity,
+        present: Sensitive<String>,
+        new: NewPassword,
+    ) -> Result<(), ChangePasswordError> {
+        let sys = SystemContext::new(SystemPurpose::Login, origin);
+        let user = self.find_active(&sys, identity.user).await?;
+        let user = user.ok_or(ChangePasswordError::Gone)?;
+        new.fits(&user.email)?;
+        let account = Account::User(identity.user);
+        let admission = self.lockout.admit(&sys, account).await?;
+        let decided = async {
+            let proof = self.prove(&sys, &user.email, present).await?;
+            let Some(before) = proof.proven else {
+                return Ok(false);
+            };
+            let after = self.hasher.hash(new.into_inner()).await?;
+            let sessions = &self.sessions;
+            let changed = sessions
+                .change_password(&sys, identity, &before, &after)
+                .await?;
+            Ok(changed)
+        };
+        match decided.await {
+            Ok(true) => Ok(self.lockout.succeeded(&sys, admission).await?),
+            Ok(false) => {
+                if admission.begins_waiting {
+                    let mut event =
+                        SecurityEvent::now(&self.tools, SecurityEventKind::LockoutBegun);
+                    event.user = Some(identity.user);
+                    let _reported_by_the_store =
+                        self.credentials.record_security_event(&sys, event).await;
+                }
+                Err(ChangePasswordError::Wrong)
+            }
+            Err(undecided) => {
+                self.lockout.undecided(&sys, admission).await;
+                Err(LogInError::into(undecided))
+            }
+        }
     }
 
-    /// Who a token speaks for.
-    pub fn verify(&self, token: &str) -> Result<Identity, InvalidToken> {
-        self.verifier.verify(token)
+    /// Who has this address, and whether the password is theirs.
+    async fn prove(
+        &self,
+        sys: &SystemContext,
+        email: &Email,
+        password: Sensitive<String>,
+    ) -> Result<Proof, LogInError> {
+        let found = self.credentials.find_credentials(sys, email).await?;
+        let (user, hash) = match found {
+            Some(found) => (Some(found.user), found.password_hash),
+            None => (None, None),
+        };
+        let proven = self.hasher.verify(password, hash.clone()).await?;
+        Ok(Proof {
+            user,
+            proven: hash.filter(|_| proven),
+        })
+    }
+
+    /// The refusal stands even where its trace cannot be written; the store reports that.
+    async fn rejected(&self, sys: &SystemContext, event: SecurityEvent, begins_waiting: bool) {
+        let begun = begins_waiting.then(|| SecurityEvent {
+            user: event.user,
+            subject_hash: event.subject_hash,
+            ..SecurityEvent::now(&self.tools, SecurityEventKind::LockoutBegun)
+        });
+        for event in [Some(event), begun].into_iter().flatten() {
+            let _reported_by_the_store = self.credentials.record_security_event(sys, event).await;
+        }
+    }
+
+    /// Who a token speaks for, where their session is still in force.
+    ///
+    /// A session that was ended is refused at once by the process that ended it, and by every other
+    /// within a second: one that does not know what was revoked asks the store.
+    pub async fn verify(&self, origin: &Origin, token: &str) -> Result<Identity, VerifyError> {
+        let identity = self.verifier.verify(token)?;
+        if self.sessions.stands(origin, identity).await? {
+            Ok(identity)
+        } else {
+            Err(InvalidToken.into())
+        }
     }
 
     /// What the identity may do in `clinic`. `None` alike for a clinic that does not exist, one

@@ -1,10 +1,13 @@
 //! An error type per operation. Nothing here repeats what a caller sent.
 
 use std::error::Error;
+use std::time::Duration;
 
 use kernel::cursor::InvalidCursor;
 use kernel::{Denied, StoreError};
 
+use crate::lockout::NotAdmitted;
+use crate::password::InvalidPassword;
 use crate::sessions::OpenError;
 
 /// A password could not be hashed or compared.
@@ -28,6 +31,17 @@ pub struct TokenFault(#[source] pub Box<dyn Error + Send + Sync>);
 #[error("the token is not valid")]
 pub struct InvalidToken;
 
+/// Why a token lets nobody in.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It is not valid, or its session is over.
+    #[error(transparent)]
+    Invalid(#[from] InvalidToken),
+    /// The store had to be asked, and failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a login did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogInError {
@@ -37,6 +51,9 @@ pub enum LogInError {
     /// Too many logins at once.
     #[error("too many logins at once")]
     Busy,
+    /// The account or the address failed too often: after so long it may be tried again.
+    #[error("too many attempts")]
+    Delayed(Duration),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +67,59 @@ impl From<HashError> for LogInError {
         match error {
             HashError::Busy => Self::Busy,
             HashError::Failed(source) => Self::Failed(source),
+        }
+    }
+}
+
+impl From<NotAdmitted> for LogInError {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::Wait(wait) => Self::Delayed(wait),
+            NotAdmitted::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Why a password was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePasswordError {
+    /// The user is gone or disabled since the token was made.
+    #[error("the user may no longer log in")]
+    Gone,
+    /// The present password is another.
+    #[error("the present password is another")]
+    Wrong,
+    /// The new one may not be set.
+    #[error(transparent)]
+    Unfit(#[from] InvalidPassword),
+    /// Too many passwords at once.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// The user or the address failed too often: after so long it may be tried again.
+    #[error("too many attempts")]
+    Delayed(Duration),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A password could not be worked on: a defect of ours.
+    #[error("a password was not changed by a defect")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<NotAdmitted> for ChangePasswordError {
+    fn from(error: NotAdmitted) -> Self {
+        LogInError::from(error).into()
+    }
+}
+
+impl From<LogInError> for ChangePasswordError {
+    fn from(error: LogInError) -> Self {
+        match error {
+            LogInError::Rejected => Self::Wrong,
+            LogInError::Busy => Self::Busy,
+            LogInError::Delayed(wait) => Self::Delayed(wait),
+            LogInError::Store(error) => Self::Store(error),
+            LogInError::Failed(source) => Self::Failed(source),
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod clinic;
 pub mod error;
 pub mod events;
 pub mod invitation;
+pub mod lockout;
 pub mod mail;
 mod mail_text;
 pub mod members;
@@ -44,12 +45,14 @@ pub use branch::{
 };
 pub use clinic::{Clinic, ClinicPatch, ClinicStatus, QuietHours, Settings};
 pub use error::{
-    AdministrationError, CreateBranchError, HashError, InvalidToken, LogInError, MeError,
-    ReadError, RefreshError, TokenFault, UpdateBranchError, UpdateClinicError,
+    AdministrationError, ChangePasswordError, CreateBranchError, HashError, InvalidToken,
+    LogInError, MeError, ReadError, RefreshError, TokenFault, UpdateBranchError, UpdateClinicError,
+    VerifyError,
 };
 pub use invitation::{
     Acceptance, Accepted, Invitation, InvitationStatus, Invitations, NewInvitation,
 };
+pub use lockout::{AttemptStore, Lockout, LockoutPolicy};
 pub use mail::{LinkBase, Post, PostSettings};
 pub use members::{Member, MemberFilter, MemberPatch, Members};
 pub use one_time::OneTimeToken;
@@ -57,7 +60,7 @@ pub use password::{InvalidPassword, NewPassword};
 pub use password_reset::PasswordResets;
 pub use ports::{
     BranchQuery, BranchStore, ClinicAdministration, ClinicStore, CredentialStore, MembershipStore,
-    PasswordHasher, SessionStore, TokenIssuer, TokenVerifier,
+    PasswordHasher, Revocations, SessionStore, SessionUpkeep, TokenIssuer, TokenVerifier,
 };
 pub use role::Role;
 pub use service::{Branches, Clinics};

@@ -73,6 +73,10 @@ pub enum SecurityEventKind {
     LoggedOutEverywhere,
     /// A one-time link was used that is used up, has ended or never was.
     LinkRefused,
+    /// Somebody changed their password.
+    PasswordChanged,
+    /// An account or an address failed so often that it has to wait.
+    LockoutBegun,
 }
 
 impl SecurityEventKind {
@@ -85,6 +89,8 @@ impl SecurityEventKind {
             Self::RefreshReused => "refresh.reused",
             Self::LoggedOutEverywhere => "logout.everywhere",
             Self::LinkRefused => "link.refused",
+            Self::PasswordChanged => "password.changed",
+            Self::LockoutBegun => "lockout.begun",
         }
     }
 }
@@ -156,6 +162,25 @@ pub trait SessionStore: Send + Sync {
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError>;
 
+    /// Whether the session is in force.
+    async fn is_live(
+        &self,
+        sys: &SystemContext,
+        identity: Identity,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
+
+    /// Replaces the password's hash where it still is `before`, ends every session of the user but
+    /// `keep`, and says which. `None`, and nothing, where the hash was changed meanwhile.
+    async fn change_password(
+        &self,
+        sys: &SystemContext,
+        keep: Identity,
+        before: &PasswordHash,
+        after: &PasswordHash,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Vec<SessionId>>, StoreError>;
+
     /// Ends every session of the user but `except`, and says which.
     async fn revoke(
         &self,
@@ -165,6 +190,48 @@ pub trait SessionStore: Send + Sync {
         reason: EndReason,
         at: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError>;
+}
+
+/// What was revoked of late: sessions, by their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// Which.
+    pub ids: Vec<Uuid>,
+    /// Where to go on the next time.
+    pub next: i64,
+}
+
+/// What each process asks the store again and again for the sake of all. Tenantless.
+#[async_trait]
+pub trait SessionUpkeep: Send + Sync {
+    /// What was revoked behind `since`, the former answer's `next` (0 at first), and after `after`.
+    /// Never skips a revocation, however late it commits; may repeat one.
+    async fn list_revocations(
+        &self,
+        sys: &SystemContext,
+        since: i64,
+        after: DateTime<Utc>,
+    ) -> Result<Revoked, StoreError>;
+
+    /// Drops sessions and counted attempts that were over before `before`, at most so many of
+    /// each; answers how many.
+    async fn prune(
+        &self,
+        sys: &SystemContext,
+        before: DateTime<Utc>,
+        most: i32,
+    ) -> Result<u64, StoreError>;
+}
+
+/// What was revoked, as this process knows it: tokens are checked against it without asking the
+/// store.
+pub trait Revocations: Send + Sync {
+    /// These are refused by this process from now on. Told after each commit that revokes.
+    fn note(&self, revoked: &[Uuid]);
+
+    /// Whether the process knows of every revocation that is a second old. Where it does not, the
+    /// store is asked for each request.
+    fn are_current(&self) -> bool;
 }
 
 /// Memberships, asked once a request before its tenant context exists. Tenantless, but read

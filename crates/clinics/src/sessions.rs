@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use kernel::{
-    Origin, Sensitive, SessionId, StoreError, SystemContext, SystemPurpose, Toolkit, UserId,
+    Origin, Sensitive, SessionId, StoreError, SystemContext, SystemPurpose, Toolkit, TypedId as _,
+    UserId,
 };
+use uuid::Uuid;
 
 use crate::error::{RefreshError, TokenFault};
 use crate::ports::{
-    CredentialStore, IssuedToken, SecurityEvent, SecurityEventKind, SessionStore, TokenIssuer,
+    CredentialStore, IssuedToken, Revocations, SecurityEvent, SecurityEventKind, SessionStore,
+    TokenIssuer,
 };
 use crate::session::{
     EndReason, NewSession, RefreshToken, Rotated, Rotation, Session, SessionPolicy,
@@ -24,6 +27,7 @@ pub struct Sessions {
     store: Arc<dyn SessionStore>,
     log: Arc<dyn CredentialStore>,
     issuer: Arc<dyn TokenIssuer>,
+    revocations: Arc<dyn Revocations>,
     policy: SessionPolicy,
     tools: Toolkit,
 }
@@ -47,6 +51,7 @@ impl Sessions {
         store: Arc<dyn SessionStore>,
         log: Arc<dyn CredentialStore>,
         issuer: Arc<dyn TokenIssuer>,
+        revocations: Arc<dyn Revocations>,
         policy: SessionPolicy,
         tools: Toolkit,
     ) -> Self {
@@ -54,6 +59,7 @@ impl Sessions {
             store,
             log,
             issuer,
+            revocations,
             policy,
             tools,
         }
@@ -121,6 +127,7 @@ impl Sessions {
                 nonce,
             } => (user, presented.successor(keys, &nonce), ends_at),
             Rotated::Reused { user } => {
+                self.revocations.note(&[presented.session().as_uuid()]);
                 let kind = SecurityEventKind::RefreshReused;
                 // The session is over whether or not its trace can be written.
                 let _reported_by_the_store = self.note(&sys, kind, user).await;
@@ -179,7 +186,8 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let sys = SystemContext::new(SystemPurpose::Login, origin);
         let now = self.tools.now();
-        self.store.revoke(&sys, user, None, reason, now).await?;
+        let ended = self.store.revoke(&sys, user, None, reason, now).await?;
+        self.ended(&ended);
         Ok(())
     }
 
@@ -192,7 +200,52 @@ impl Sessions {
     ) -> Result<bool, StoreError> {
         let sys = SystemContext::new(SystemPurpose::Login, origin);
         let now = self.tools.now();
-        self.store.end(&sys, user, session, reason, now).await
+        let ended = self.store.end(&sys, user, session, reason, now).await?;
+        if ended {
+            self.ended(&[session]);
+        }
+        Ok(ended)
+    }
+
+    /// Refuses the access tokens of sessions that another part has ended, from now on and in this
+    /// process; others learn of it within a second. To be called after the commit.
+    pub fn ended(&self, sessions: &[SessionId]) {
+        let ids: Vec<Uuid> = sessions.iter().map(|id| id.as_uuid()).collect();
+        self.revocations.note(&ids);
+    }
+
+    /// Whether an identity that its token proves still stands. Without a word to the store while
+    /// this process knows of all revocations.
+    pub(crate) async fn stands(
+        &self,
+        origin: &Origin,
+        identity: Identity,
+    ) -> Result<bool, StoreError> {
+        if self.revocations.are_current() {
+            return Ok(true);
+        }
+        let sys = SystemContext::new(SystemPurpose::Login, origin.clone());
+        self.store.is_live(&sys, identity, self.tools.now()).await
+    }
+
+    /// Gives the user of `keep` another password in place of `before`, and ends every other
+    /// session of theirs. `false` when the password was changed meanwhile.
+    pub(crate) async fn change_password(
+        &self,
+        sys: &SystemContext,
+        keep: Identity,
+        before: &PasswordHash,
+        after: &PasswordHash,
+    ) -> Result<bool, StoreError> {
+        let now = self.tools.now();
+        let changed = self.store.change_password(sys, keep, before, after, now);
+        let Some(ended) = changed.await? else {
+            return Ok(false);
+        };
+        self.ended(&ended);
+        let kind = SecurityEventKind::PasswordChanged;
+        self.note(sys, kind, keep.user).await?;
+        Ok(true)
     }
 
     fn tokens(&self, issued: IssuedToken, refresh: &RefreshToken, lasts: TimeDelta) -> Tokens {

@@ -277,6 +277,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.login_attempts (subject) {
+        /// personal
+        subject -> Bytea,
+        failures -> Int4,
+        blocked_until -> Nullable<Timestamptz>,
+        known_until -> Nullable<Timestamptz>,
+        forget_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     app.mail_outbox (id) {
         id -> Uuid,
         kind -> Text,
@@ -546,6 +557,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     identity_proofs,
     invitations,
     jobs,
+    login_attempts,
     mail_outbox,
     memberships,
     message_amendments,

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use clinics::{
     Access, Address, Administration, AdministrationError, BranchPatch, Branches, ClinicPatch,
-    Clinics, CreateBranchError, Identity, Locale, LogInError, MeError, Name, NewBranch, NewClinic,
-    NewMember, NewPassword, Role, SessionPolicy, Sessions, TimeZone, UpdateBranchError,
-    UpdateClinicError,
+    Clinics, CreateBranchError, Identity, Locale, Lockout, LockoutPolicy, LogInError, MeError,
+    Name, NewBranch, NewClinic, NewMember, NewPassword, Role, SessionPolicy, Sessions, TimeZone,
+    UpdateBranchError, UpdateClinicError,
 };
 use diesel_postgres::Database;
 use diesel_postgres::audit::PgAuditTrail;
-use diesel_postgres::clinics::{PgAdministration, PgBranches, PgClinics, PgLogin, PgSessions};
+use diesel_postgres::clinics::{
+    PgAdministration, PgAttempts, PgBranches, PgClinics, PgLogin, PgSessions,
+};
 use kernel::email::Email;
 use kernel::text::PersonName;
 use kernel::{
@@ -67,6 +69,7 @@ async fn setting_on(base: TestDatabase) -> Setting {
         Arc::new(PgSessions::new(db.clone())),
         login.clone(),
         tokens.clone(),
+        Arc::new(tokens.revocations().clone()),
         SessionPolicy::default(),
         tools.clone(),
     );
@@ -77,6 +80,11 @@ async fn setting_on(base: TestDatabase) -> Setting {
             hasher.clone(),
             sessions,
             tokens,
+            Lockout::new(
+                Arc::new(PgAttempts::new(db.clone())),
+                LockoutPolicy::default(),
+                tools.clone(),
+            ),
             tools.clone(),
         ),
         administration: Administration::new(
@@ -150,7 +158,8 @@ impl Setting {
     async fn identity(&self, email: &str) -> Identity {
         let login = self.log_in(email, PASSWORD).await.unwrap();
         self.access
-            .verify(login.tokens.access_token.expose())
+            .verify(&origin(), login.tokens.access_token.expose())
+            .await
             .unwrap()
     }
 
@@ -188,7 +197,11 @@ async fn a_member_logs_in_and_sees_their_clinics_by_name() {
     let clinics: Vec<_> = login.clinics.iter().map(|c| (c.id, c.role)).collect();
     assert_eq!(clinics, [(south, Role::Finance), (north, Role::Owner)]);
 
-    let identity = s.access.verify(login.tokens.access_token.expose()).unwrap();
+    let identity = s
+        .access
+        .verify(&origin(), login.tokens.access_token.expose())
+        .await
+        .unwrap();
     let me = s.access.me(origin(), identity).await.unwrap();
     assert_eq!((me.user, me.clinics), (login.user, login.clinics));
     let grant = s.access.grant(origin(), identity, south).await.unwrap();

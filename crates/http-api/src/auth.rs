@@ -1,8 +1,10 @@
 //! `/auth`: from an e-mail and a password to an access token.
 
+use std::time::Duration;
+
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, post, web};
-use clinics::{Access, LogInError};
+use clinics::{Access, ChangePasswordError, InvalidPassword, LogInError, NewPassword};
 use kernel::Sensitive;
 use kernel::email::Email;
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,12 @@ use crate::me::{ClinicOfUserAnswer, UserAnswer};
 use crate::problem::{Problem, ProblemDocument};
 use crate::refresh_cookie::Carried;
 use crate::sessions::{Delivery, TokensAnswer, with_tokens};
-use crate::{Body, RequestInfo};
+use crate::tenant::unauthenticated;
+use crate::{Body, RequestInfo, Signed};
 
 /// Adds the handlers of this file.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(log_in);
+    config.service(log_in).service(change_password);
 }
 
 /// What proves a user. Not `Debug`: it holds a password.
@@ -86,6 +89,9 @@ struct LoggedInAnswer {
         })),
         (status = 401, description = "E-mail and password do not match an active user.",
             body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many failures on this account, known or not, or from this \
+            address: wait as long as `Retry-After` says.",
+            body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 #[post("/auth/login")]
@@ -125,11 +131,97 @@ impl From<LogInError> for Problem {
         match error {
             LogInError::Rejected => Self::new(ProblemCode::InvalidCredentials)
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-            LogInError::Busy => Self::new(ProblemCode::Unavailable)
-                .header(header::RETRY_AFTER, HeaderValue::from_static("2"))
-                .caused_by("too many logins at once"),
+            LogInError::Busy => busy(),
+            LogInError::Delayed(wait) => delayed(wait),
             LogInError::Store(error) => error.into(),
             LogInError::Failed(source) => Self::new(ProblemCode::Internal).caused_by(source),
+        }
+    }
+}
+
+/// More passwords wait to be checked than may.
+fn busy() -> Problem {
+    Problem::new(ProblemCode::Unavailable)
+        .header(header::RETRY_AFTER, HeaderValue::from_static("2"))
+        .caused_by("too many passwords are being checked")
+}
+
+/// Too many failures: the wait in whole seconds, never too short.
+fn delayed(wait: Duration) -> Problem {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Problem::new(ProblemCode::TooManyAttempts).header(header::RETRY_AFTER, seconds.into())
+}
+
+/// A password to be replaced. Not `Debug`: it holds two.
+#[derive(Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = ChangePassword)]
+struct ChangePasswordRequest {
+    /// The present password.
+    #[schema(example = "correct horse battery staple", format = "password")]
+    #[validate(length(min = 1, max = 256))]
+    current_password: String,
+    /// The new one: 12 to 256 characters, none of the first that are tried, and not made of the
+    /// e-mail address.
+    #[schema(example = "ipê amarelo, rua molhada", format = "password")]
+    #[validate(length(min = 12, max = 256))]
+    new_password: String,
+}
+
+/// Change my password
+///
+/// Needs the present password, and ends every other session of the caller: this one stays. After
+/// some failures one has to wait.
+#[utoipa::path(
+    operation_id = "user_change_password",
+    tag = "access",
+    request_body(content = ChangePasswordRequest, example = json!({
+        "currentPassword": "correct horse battery staple",
+        "newPassword": "ipê amarelo, rua molhada",
+    })),
+    extensions(("x-permission" = json!("signed-in"))),
+    responses(
+        (status = 204, description = "The password is the new one."),
+        (status = 403, description = "The present password is another.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many failures: wait as long as `Retry-After` says.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+#[post("/auth/password")]
+async fn change_password(
+    signed: Signed,
+    body: Body<ChangePasswordRequest>,
+    access: web::Data<Access>,
+) -> Result<HttpResponse, Problem> {
+    let ChangePasswordRequest {
+        current_password,
+        new_password,
+    } = body.read()?;
+    let new = NewPassword::parse(new_password).map_err(unfit)?;
+    let present = Sensitive::new(current_password);
+    access
+        .change_password(signed.origin, signed.identity, present, new)
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn unfit(error: InvalidPassword) -> Problem {
+    Problem::invalid_field("newPassword", error.code(), error.to_string())
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::Gone => unauthenticated("Bearer error=\"invalid_token\""),
+            ChangePasswordError::Wrong => Self::new(ProblemCode::WrongPassword),
+            ChangePasswordError::Unfit(error) => unfit(error),
+            ChangePasswordError::Busy => busy(),
+            ChangePasswordError::Delayed(wait) => delayed(wait),
+            ChangePasswordError::Store(error) => error.into(),
+            ChangePasswordError::Failed(source) => {
+                Self::new(ProblemCode::Internal).caused_by(source)
+            }
         }
     }
 }

@@ -67,6 +67,8 @@ problem_codes! {
     LoginRequired = "login-required", UNAUTHORIZED, "Login required";
     /// The signature is missing, or is not that of the raw body with the endpoint's secret.
     InvalidSignature = "invalid-signature", UNAUTHORIZED, "Invalid signature";
+    /// The present password is another than the one that was given.
+    WrongPassword = "wrong-password", FORBIDDEN, "Wrong password";
     /// The token of the handshake is not the endpoint's.
     HandshakeRefused = "handshake-refused", FORBIDDEN, "Handshake refused";
     /// The role in this clinic does not allow this; the attempt was recorded.
@@ -109,6 +111,8 @@ problem_codes! {
     PreconditionRequired = "precondition-required", PRECONDITION_REQUIRED, "Precondition required";
     /// Too many requests: wait as long as `Retry-After` says.
     TooManyRequests = "too-many-requests", TOO_MANY_REQUESTS, "Too many requests";
+    /// Too many failures to log in, on this account or from this address: wait as long as `Retry-After` says.
+    TooManyAttempts = "too-many-attempts", TOO_MANY_REQUESTS, "Too many attempts";
     // 5xx: us.
     /// A defect of ours. Report it with the `traceId`.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error";

@@ -13,11 +13,10 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
 use async_trait::async_trait;
 use clinics::access::Access;
-use clinics::error::InvalidToken;
+use clinics::error::{InvalidToken, VerifyError};
 use clinics::user::Identity;
 use futures_util::future::LocalBoxFuture;
 use kernel::{ClinicId, Grant, Origin, StoreError, TenantContext};
-use std::future::{Ready, ready};
 
 use crate::catalogue::ProblemCode;
 use crate::edge::RequestInfo;
@@ -31,8 +30,8 @@ pub const CLINIC_HEADER: &str = "X-Clinic-Id";
 /// What the extractors need to know about tokens and memberships.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// The user an access token stands for.
-    fn verify(&self, token: &str) -> Result<Identity, InvalidToken>;
+    /// The user an access token stands for, where their session is in force.
+    async fn verify(&self, origin: &Origin, token: &str) -> Result<Identity, VerifyError>;
 
     /// The user's resolved membership in `clinic`; `None` without one, or without such a clinic.
     async fn grant(
@@ -45,8 +44,8 @@ pub trait Authenticator: Send + Sync {
 
 #[async_trait]
 impl Authenticator for Access {
-    fn verify(&self, token: &str) -> Result<Identity, InvalidToken> {
-        self.verify(token)
+    async fn verify(&self, origin: &Origin, token: &str) -> Result<Identity, VerifyError> {
+        self.verify(origin, token).await
     }
 
     async fn grant(
@@ -70,10 +69,11 @@ pub struct Signed {
 
 impl FromRequest for Signed {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(signed(request))
+        let request = request.clone();
+        Box::pin(async move { signed(&request).await })
     }
 }
 
@@ -95,7 +95,7 @@ impl FromRequest for Tenant {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let caller = signed(&request)?;
+            let caller = signed(&request).await?;
             let clinic = named_clinic(&request)?;
             let grant = authenticator(&request)?
                 .grant(caller.origin.clone(), caller.identity, clinic)
@@ -120,24 +120,24 @@ fn authenticator(request: &HttpRequest) -> Result<Arc<dyn Authenticator>, Proble
         .ok_or_else(|| Problem::new(ProblemCode::Internal).caused_by("no authenticator is wired"))
 }
 
-fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
+async fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
     // Whoever stands between may have taken the other one for the caller's.
     if request.headers().get_all(header::AUTHORIZATION).count() > 1 {
         let detail = "The header Authorization may be sent only once.";
         return Err(Problem::new(ProblemCode::MalformedRequest).detail(detail));
     }
     let token = bearer(request).ok_or_else(|| unauthenticated("Bearer"))?;
-    let verified = authenticator(request)?.verify(token);
-    let identity = verified.map_err(|InvalidToken| {
-        // Too many of them are told that instead.
-        let counted = limits::count_refusal(request);
-        counted.map_or_else(
-            |too_many| too_many,
-            |()| unauthenticated("Bearer error=\"invalid_token\""),
-        )
-    })?;
-    limits::count_user(request, identity.user)?;
     let origin = RequestInfo::of(request)?.origin.clone();
+    let identity = match authenticator(request)?.verify(&origin, token).await {
+        Ok(identity) => identity,
+        Err(VerifyError::Invalid(InvalidToken)) => {
+            // Too many of them are told that instead.
+            limits::count_refusal(request)?;
+            return Err(unauthenticated("Bearer error=\"invalid_token\""));
+        }
+        Err(VerifyError::Store(error)) => return Err(error.into()),
+    };
+    limits::count_user(request, identity.user)?;
     Ok(Signed { identity, origin })
 }
 

@@ -66,6 +66,8 @@ pub enum KeyPurpose {
     RateLimit,
     /// Hashes of the tokens of one-time links.
     OneTimeToken,
+    /// Hashes of the accounts and addresses whose failed logins are counted.
+    Lockout,
 }
 
 impl KeyPurpose {
@@ -85,6 +87,7 @@ impl KeyPurpose {
             Self::RefreshToken => "refresh-token",
             Self::RateLimit => "rate-limit",
             Self::OneTimeToken => "one-time-token",
+            Self::Lockout => "lockout",
         }
     }
 }

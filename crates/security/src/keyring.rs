@@ -326,7 +326,7 @@ mod tests {
         KeyOwner::Clinic(ClinicId::from(Uuid::from_u128(number)))
     }
 
-    const PURPOSES: [KeyPurpose; 9] = [
+    const PURPOSES: [KeyPurpose; 10] = [
         KeyPurpose::Cursor,
         KeyPurpose::DocumentLookup,
         KeyPurpose::DocumentAtRest,
@@ -336,6 +336,7 @@ mod tests {
         KeyPurpose::Idempotency,
         KeyPurpose::SecurityLog,
         KeyPurpose::RefreshToken,
+        KeyPurpose::Lockout,
     ];
 
     fn purposes() -> impl Strategy<Value = KeyPurpose> {

@@ -8,10 +8,12 @@
 
 pub mod keyring;
 pub mod passwords;
+pub mod revocations;
 pub mod system;
 pub mod tokens;
 
 pub use keyring::{InvalidKeyRing, InvalidMasterKey, KeyRing, MasterKey};
 pub use passwords::{Argon2Hasher, Bounds, Cost};
+pub use revocations::RevocationList;
 pub use system::{SystemClock, SystemRandom};
 pub use tokens::{InvalidSigningKey, JwtTokens, SigningKey};

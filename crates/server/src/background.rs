@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use diesel_postgres::clinics::PgSessions;
 use diesel_postgres::database::AddressError;
 use diesel_postgres::jobs::PgJobs;
 use diesel_postgres::sequencer::{Sequencer, SequencerSettings};
@@ -21,6 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::{Config, ConfigError};
 use crate::observe;
+use crate::revocations;
 use crate::wiring::{self, Foundation};
 
 /// How long background work may take to end.
@@ -77,6 +79,7 @@ impl Background {
             .then(|| jobs.clone() as Arc<dyn JobCensus>);
         let watch = observe::watch(foundation.database.clone(), counted, foundation.tools());
         self.runtime.spawn(watch);
+        self.follow_revocations(config, foundation)?;
         let addresses = &config.database;
         let url = addresses.direct_url.as_ref().or(addresses.url.as_ref());
         let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
@@ -126,6 +129,20 @@ impl Background {
         if foundation.redis.is_some() {
             self.runtime.spawn(api.limits().keep_leases());
         }
+    }
+
+    /// Every process that checks tokens does, whether or not it runs jobs. Ends with the runtime:
+    /// there is nothing to finish.
+    fn follow_revocations(
+        &self,
+        config: &Config,
+        foundation: &Foundation,
+    ) -> Result<(), ConfigError> {
+        let list = foundation.tokens.revocations().clone();
+        let store = PgSessions::new(wiring::watch_database(config)?);
+        self.runtime
+            .spawn(revocations::follow(list, store, foundation.tools()));
+        Ok(())
     }
 
     /// Ends what runs, in order, within the time there is.

@@ -15,6 +15,7 @@ pub mod mail;
 mod observe;
 mod output;
 mod probe;
+mod revocations;
 mod serve;
 mod telemetry_lists;
 pub mod wiring;

@@ -3,17 +3,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clinics::{
-    Access, Administration, Branches, Clinics, Invitations, Members, PasswordHasher,
-    PasswordResets, SessionPolicy, Sessions,
+    Access, Administration, Branches, Clinics, Invitations, Lockout, LockoutPolicy, Members,
+    PasswordHasher, PasswordResets, SessionPolicy, Sessions,
 };
 use contacts::{Contacts, Documents};
 use conversations::ports::Decoders;
 use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
 use diesel_postgres::clinics::{
-    PgAdministration, PgBranches, PgClinics, PgInvitations, PgLogin, PgMails, PgMembers, PgSessions,
+    PgAdministration, PgAttempts, PgBranches, PgClinics, PgInvitations, PgLogin, PgMails,
+    PgMembers, PgSessions,
 };
 use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
 use diesel_postgres::conversations::{
@@ -60,6 +62,8 @@ pub struct Foundation {
     pub session_policy: SessionPolicy,
     /// How mails leave, where they do.
     pub mail: Option<MailSetup>,
+    /// When logins have to wait.
+    pub lockout_policy: LockoutPolicy,
     /// Every store.
     pub database: Database,
     /// What nodes share, where there is a Redis. Its circuit is open until something connects it.
@@ -113,6 +117,7 @@ impl Foundation {
             hasher: Arc::new(hasher),
             session_policy: config.auth.sessions,
             mail: MailSetup::from_config(config)?,
+            lockout_policy: config.auth.lockout,
             database,
             redis,
             cache,
@@ -204,6 +209,26 @@ fn tokens(
     Ok(JwtTokens::new(key, older, ISSUER, AUDIENCE, clock, random))
 }
 
+/// Beside the pool there is one connection by which a process follows what is revoked: whatever
+/// requests and jobs do, it never waits for them.
+pub(crate) fn watch_database(config: &Config) -> Result<Database, ConfigError> {
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+    let settings = &config.database;
+    let url = settings.url.as_ref();
+    let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
+    Database::new(PoolSettings {
+        // One runtime asks, one question at a time: no more than one is ever opened.
+        max_connections: 4,
+        keep: 2,
+        acquire_timeout: settings.acquire_timeout.min(ANSWER_TIMEOUT),
+        answer_timeout: settings.answer_timeout.min(ANSWER_TIMEOUT),
+        slow_query: settings.slow_query,
+        shards: 1,
+        ..PoolSettings::new(url.expose().clone())
+    })
+    .map_err(|error| ConfigError::refused("database.url", &error))
+}
+
 fn database(
     config: &Config,
     workers: usize,
@@ -214,8 +239,9 @@ fn database(
     let url = url.ok_or_else(|| ConfigError::missing("database.url"))?;
     Database::new(PoolSettings {
         max_connections: settings.max_connections,
-        // That which follows the stream, and the sequencer's, where this process runs one.
-        beside: 1 + usize::from(config.jobs.enabled),
+        // Those which follow the stream and revocations, and the sequencer's, where this process
+        // runs one.
+        beside: 2 + usize::from(config.jobs.enabled),
         keep: settings.keep,
         acquire_timeout: settings.acquire_timeout,
         answer_timeout: settings.answer_timeout,
@@ -314,9 +340,12 @@ impl Services {
             Arc::new(PgSessions::new(database.clone())),
             login.clone(),
             tokens.clone(),
+            Arc::new(tokens.revocations().clone()),
             foundation.session_policy,
             tools.clone(),
         );
+        let attempts = Arc::new(PgAttempts::new(database.clone()));
+        let lockout = Lockout::new(attempts, foundation.lockout_policy, tools.clone());
         let clinics = Arc::new(PgClinics::new(database.clone()));
         let branches = Arc::new(PgBranches::new(database.clone()));
         let contacts = Arc::new(PgContactStore::new(database.clone(), Arc::clone(keys)));
@@ -352,6 +381,7 @@ impl Services {
                 Arc::clone(hasher),
                 sessions.clone(),
                 tokens,
+                lockout,
                 tools.clone(),
             ),
             sessions,

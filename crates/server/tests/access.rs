@@ -125,7 +125,11 @@ async fn a_disabled_user_is_out_at_once() {
         .execute("UPDATE app.users SET status = 'disabled' WHERE email = 'ana@example.com'")
         .await;
     assert_eq!(code(&me().await), (401, "unauthenticated"));
+    assert_eq!(code(&read().await), (401, "unauthenticated"));
+    // Nor by a process that vouches for the session itself, because it knows of all revocations.
+    stage.follow_revocations().await;
     assert_eq!(code(&read().await), (403, "no-clinic-access"));
+    assert_eq!(code(&me().await), (401, "unauthenticated"));
 }
 
 #[actix_web::test]

@@ -23,7 +23,7 @@ use common::{Answer, Operation, Stage, code, operations};
 use kernel::Action;
 
 /// Lines of `exempt.txt`. Lower it when one goes; raising it is a decision about who may come in.
-const MOST_EXEMPT: usize = 15;
+const MOST_EXEMPT: usize = 16;
 
 /// What an operation answered in each of the situations.
 struct Row {

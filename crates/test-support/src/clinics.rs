@@ -10,7 +10,7 @@ use crate::TestDatabase;
 pub struct Clinic {
     /// The clinic.
     pub id: ClinicId,
-    /// Its owner.
+    /// Its owner, who has a session of the same id.
     pub owner: UserId,
     /// The owner's address.
     pub email: String,
@@ -69,6 +69,18 @@ async fn clinic(db: &TestDatabase, name: &str, number: u128) -> Clinic {
     )
     .await
     .expect("an owner can be made");
+    // Of the owner's own id. No function begins one without a password.
+    let session = format!(
+        "INSERT INTO app.sessions (id, user_id, token_hash, created_at, last_used_at, idle_until,
+             expires_at)
+         VALUES ('{owner}', '{owner}', '\\x00', '2026-01-01Z', '2026-01-01Z', '2100-01-01Z',
+             '2100-01-01Z')"
+    );
+    let superuser = db.superuser().await;
+    superuser
+        .batch_execute(&session)
+        .await
+        .expect("a session can be made");
     Clinic {
         id: id.into(),
         owner: owner.into(),

@@ -1,6 +1,7 @@
 //! The stores of clinics, branches, users, memberships and sessions.
 
 mod administration;
+mod attempts;
 mod clinic;
 mod invitations;
 mod login;
@@ -11,6 +12,7 @@ mod sessions;
 mod statements;
 
 pub use administration::PgAdministration;
+pub use attempts::PgAttempts;
 pub use clinic::{PgBranches, PgClinics};
 pub use invitations::PgInvitations;
 pub use login::PgLogin;

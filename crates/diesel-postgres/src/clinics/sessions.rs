@@ -5,18 +5,27 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use clinics::ports::Revoked;
 use clinics::session::{NewSession, Rotated, Rotation};
-use clinics::{EndReason, PasswordHash, Session, SessionStore};
+use clinics::{EndReason, Identity, PasswordHash, Session, SessionStore, SessionUpkeep};
 use kernel::{SessionId, StoreError, SystemContext, TypedId as _, UserId};
 use uuid::Uuid;
 
-use super::statements::{EndSession, ListSessions, OpenSession, RevokeSessions, RotateSession};
+use super::statements::{
+    ChangePassword, EndSession, IsSessionLive, ListRevocations, ListSessions, OpenSession,
+    PruneAttempts, PruneSessions, RevokeSessions, RotateSession,
+};
 use crate::{Database, QueryName, query_name};
 
 const OPEN: QueryName = query_name!("session.open", "INSERT", "sessions");
 const ROTATE: QueryName = query_name!("session.rotate", "UPDATE", "sessions");
 const LIST: QueryName = query_name!("session.list", "SELECT", "sessions");
 const END: QueryName = query_name!("session.end", "UPDATE", "sessions");
+const IS_LIVE: QueryName = query_name!("session.is_live", "SELECT", "sessions");
+const CHANGE_PASSWORD: QueryName = query_name!("user.change_password", "UPDATE", "users");
+const LIST_REVOCATIONS: QueryName = query_name!("session.list_revocations", "SELECT", "sessions");
+const PRUNE: QueryName = query_name!("session.prune", "DELETE", "sessions");
+const PRUNE_ATTEMPTS: QueryName = query_name!("login_attempt.prune", "DELETE", "login_attempts");
 const REVOKE: QueryName = query_name!("session.revoke", "UPDATE", "sessions");
 
 /// Sessions in PostgreSQL.
@@ -148,6 +157,40 @@ impl SessionStore for PgSessions {
         only(self.db.system(sys, END, end).await?, "sessions.id")
     }
 
+    async fn is_live(
+        &self,
+        sys: &SystemContext,
+        identity: Identity,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let is_live = IsSessionLive {
+            id: identity.session.as_uuid(),
+            user: identity.user.as_uuid(),
+            at,
+        };
+        only(self.db.system(sys, IS_LIVE, is_live).await?, "sessions.id")
+    }
+
+    async fn change_password(
+        &self,
+        sys: &SystemContext,
+        keep: Identity,
+        before: &PasswordHash,
+        after: &PasswordHash,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        let change = ChangePassword {
+            user: keep.user.as_uuid(),
+            before: before.as_str(),
+            after: after.as_str(),
+            keep: keep.session.as_uuid(),
+            at,
+        };
+        let rows: Vec<Vec<Uuid>> = self.db.system(sys, CHANGE_PASSWORD, change).await?;
+        let ended = rows.into_iter().next();
+        Ok(ended.map(|ids| ids.into_iter().map(Into::into).collect()))
+    }
+
     async fn revoke(
         &self,
         sys: &SystemContext,
@@ -164,6 +207,35 @@ impl SessionStore for PgSessions {
         };
         let ended: Vec<Uuid> = self.db.system(sys, REVOKE, revoke).await?;
         Ok(ended.into_iter().map(Into::into).collect())
+    }
+}
+
+#[async_trait]
+impl SessionUpkeep for PgSessions {
+    async fn list_revocations(
+        &self,
+        sys: &SystemContext,
+        since: i64,
+        after: DateTime<Utc>,
+    ) -> Result<Revoked, StoreError> {
+        let list = ListRevocations { since, after };
+        let rows: Vec<(Vec<Uuid>, i64)> = self.db.system(sys, LIST_REVOCATIONS, list).await?;
+        let (ids, next) = only(rows, "sessions.ended_xid")?;
+        Ok(Revoked { ids, next })
+    }
+
+    async fn prune(
+        &self,
+        sys: &SystemContext,
+        before: DateTime<Utc>,
+        most: i32,
+    ) -> Result<u64, StoreError> {
+        let sessions = PruneSessions { before, most };
+        let sessions: Vec<i64> = self.db.system(sys, PRUNE, sessions).await?;
+        let attempts = PruneAttempts { before, most };
+        let attempts: Vec<i64> = self.db.system(sys, PRUNE_ATTEMPTS, attempts).await?;
+        let dropped: i64 = sessions.into_iter().chain(attempts).sum();
+        Ok(u64::try_from(dropped).unwrap_or(0))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{
-    Array, BigInt, Binary, Bool, Interval, Jsonb, Nullable, Text, Timestamptz, Untyped,
+    Array, BigInt, Binary, Bool, Integer, Interval, Jsonb, Nullable, Text, Timestamptz, Untyped,
     Uuid as SqlUuid,
 };
 use serde_json::Value;
@@ -269,4 +269,75 @@ statement! {
         reason: &'a str => Text,
         at: DateTime<Utc> => Timestamptz,
     } -> SqlUuid = "SELECT f.session_id FROM sec.revoke_sessions(?, ?, ?, ?) f"
+}
+
+statement! {
+    /// Whether a session of this user is in force.
+    pub(super) struct IsSessionLive {
+        id: Uuid => SqlUuid,
+        user: Uuid => SqlUuid,
+        at: DateTime<Utc> => Timestamptz,
+    } -> Bool = "SELECT sec.is_session_live(?, ?, ?)"
+}
+
+statement! {
+    /// Replaces a password's hash and ends every other session.
+    pub(super) struct ChangePassword<'a> {
+        user: Uuid => SqlUuid,
+        before: &'a str => Text,
+        after: &'a str => Text,
+        keep: Uuid => SqlUuid,
+        at: DateTime<Utc> => Timestamptz,
+    } -> Array<SqlUuid> = "SELECT f.ended FROM sec.change_password(?, ?, ?, ?, ?) f"
+}
+
+statement! {
+    /// What was revoked since the last question.
+    pub(super) struct ListRevocations {
+        since: i64 => BigInt,
+        after: DateTime<Utc> => Timestamptz,
+    } -> (Array<SqlUuid>, BigInt) = "SELECT f.ids, f.next FROM sec.list_revocations(?, ?) f"
+}
+
+statement! {
+    /// Drops sessions that are over.
+    pub(super) struct PruneSessions {
+        before: DateTime<Utc> => Timestamptz,
+        most: i32 => Integer,
+    } -> BigInt = "SELECT sec.prune_sessions(?, ?)"
+}
+
+statement! {
+    /// Drops counted attempts that say nothing any more.
+    pub(super) struct PruneAttempts {
+        before: DateTime<Utc> => Timestamptz,
+        most: i32 => Integer,
+    } -> BigInt = "SELECT sec.prune_login_attempts(?, ?)"
+}
+
+statement! {
+    /// Counts an attempt and lets it in, or says how long it must wait.
+    pub(super) struct AdmitLogin<'a> {
+        account: &'a [u8] => Binary,
+        pair: Option<&'a [u8]> => Nullable<Binary>,
+        address: Option<&'a [u8]> => Nullable<Binary>,
+        at: DateTime<Utc> => Timestamptz,
+        account_free: i32 => Integer,
+        address_free: i32 => Integer,
+        base: TimeDelta => Interval,
+        cap: TimeDelta => Interval,
+        forget: TimeDelta => Interval,
+    } -> (Binary, Nullable<Interval>, Bool) =
+        "SELECT f.own, f.wait, f.begun FROM sec.admit_login(?, ?, ?, ?, ?, ?, ?, ?, ?) f"
+}
+
+statement! {
+    /// Takes an attempt back.
+    pub(super) struct SettleLogin<'a> {
+        own: &'a [u8] => Binary,
+        address: Option<&'a [u8]> => Nullable<Binary>,
+        pair: Option<&'a [u8]> => Nullable<Binary>,
+        proven: bool => Bool,
+        known_until: DateTime<Utc> => Timestamptz,
+    } -> Untyped = "SELECT sec.settle_login(?, ?, ?, ?, ?)"
 }

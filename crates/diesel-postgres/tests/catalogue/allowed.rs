@@ -51,6 +51,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("tenant-column", "app.mail_outbox", MAILS_ARE_NOBODYS),
     allow("tenant-column", "app.one_time_tokens", MAILS_ARE_NOBODYS),
     allow("tenant-column", "app.password_resets", MAILS_ARE_NOBODYS),
+    allow("tenant-column", "app.login_attempts", NO_CLINIC_IS_KNOWN),
     allow("index", "clinics_pk", IS_THE_TENANT),
     allow("index", "users_pk", USERS_ARE_NOT_A_CLINICS),
     allow("index", "users_email_unique", USERS_ARE_NOT_A_CLINICS),
@@ -79,6 +80,8 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "sessions_by_end", DEFINER_ALONE),
     allow("index", "sessions_by_idleness", DEFINER_ALONE),
     allow("index", "idempotency_keys_expiring", DEFINER_ALONE),
+    allow("index", "login_attempts_pk", NO_CLINIC_IS_KNOWN),
+    allow("index", "login_attempts_by_end", DEFINER_ALONE),
     allow("index", "webhook_endpoints_pk", THE_INGRESS),
     allow("index", "webhook_endpoints_path_key_unique", THE_INGRESS),
     allow("index", "webhook_endpoint_secrets_pk", THE_INGRESS),
@@ -199,6 +202,11 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "definer-column",
         "app.password_resets.origin_hash",
         "requests from one address are counted by it",
+    ),
+    allow(
+        "definer-column",
+        "app.login_attempts.subject",
+        "keyed hash; attempts on an account or from an address are counted by it",
     ),
     allow("password-function", "find_credentials", "login verifies it"),
     allow(

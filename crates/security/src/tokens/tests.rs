@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use aws_lc_rs::hmac;
 use chrono::{DateTime, TimeDelta, Utc};
+use clinics::Revocations as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -255,7 +256,7 @@ fn no_more_tokens_are_remembered_than_there_is_room_for() {
         .decode(tokens.issue(user(), session()).unwrap().token.expose())
         .unwrap();
     for number in 0..=REMEMBERED {
-        tokens.remember(&number.to_string(), verified, NOW);
+        tokens.remember(&number.to_string(), verified, 0, NOW);
         assert!(tokens.shared.remembered.read().unwrap().len() <= REMEMBERED);
     }
     clock.advance(1);
@@ -289,6 +290,40 @@ MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH
             "{wrong}"
         );
     }
+}
+
+#[test]
+fn a_token_of_a_revoked_session_is_refused_whether_or_not_it_is_remembered() {
+    let Setting { tokens, .. } = setting();
+    let issue = |session: u128| {
+        let session = SessionId::from(Uuid::from_u128(session));
+        tokens.issue(user(), session).unwrap().token.into_inner()
+    };
+    let (seen, unseen, other) = (issue(1), issue(1), issue(2));
+    assert!(tokens.verify(&seen).is_ok() && tokens.verify(&other).is_ok());
+    tokens.revocations().note(&[Uuid::from_u128(1)]);
+    assert_eq!(tokens.verify(&seen), Err(InvalidToken), "remembered");
+    assert_eq!(tokens.verify(&unseen), Err(InvalidToken), "seen first");
+    for _ in 0..2 {
+        assert!(tokens.verify(&other).is_ok(), "another session's");
+    }
+    tokens.revocations().note(&[Uuid::from_u128(2)]);
+    assert_eq!(tokens.verify(&other), Err(InvalidToken));
+}
+
+#[test]
+fn recalling_a_token_costs_a_small_part_of_verifying_it() {
+    let Setting { tokens, .. } = setting();
+    let token = tokens.issue(user(), session()).unwrap().token.into_inner();
+    tokens.verify(&token).unwrap();
+    let of = |work: &dyn Fn()| {
+        let began = std::time::Instant::now();
+        (0..200).for_each(|_| work());
+        began.elapsed()
+    };
+    let decoding = of(&|| assert!(tokens.decode(&token).is_some()));
+    let recalling = of(&|| assert!(tokens.verify(&token).is_ok()));
+    assert!(recalling * 5 < decoding, "{recalling:?}, {decoding:?}");
 }
 
 proptest! {

@@ -189,7 +189,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "database.max_connections",
         "20",
-        "Connections of this process at most, the sequencer's and the one that follows the stream among them; raised to two for each worker, two for jobs and those.",
+        "Connections of this process at most, the sequencer's and those that follow the stream and revocations among them; raised to two for each worker, two for jobs and those.",
     ),
     key(
         "database.keep",
@@ -270,6 +270,36 @@ pub(crate) const KEYS: &[Key] = &[
         "auth.refresh_grace",
         "10s",
         "How long the refresh token before the newest is answered once more, for two tabs that refresh at once.",
+    ),
+    key(
+        "auth.lockout_account_failures",
+        "5",
+        "Failed logins on one account from which on the next has to wait, 1 to 1000.",
+    ),
+    key(
+        "auth.lockout_address_failures",
+        "30",
+        "Failed logins from one address (of IPv6 one /64) from which on the next has to wait, 1 to 100000.",
+    ),
+    key(
+        "auth.lockout_first_wait",
+        "2s",
+        "How long the first wait is; each failure more doubles it.",
+    ),
+    key(
+        "auth.lockout_longest_wait",
+        "15m",
+        "How long a wait is at most.",
+    ),
+    key(
+        "auth.lockout_forget",
+        "1d",
+        "After how long without an attempt failures are forgotten.",
+    ),
+    key(
+        "auth.lockout_known",
+        "30d",
+        "How long after a login an account is counted apart at its address, so that strangers who try it elsewhere do not keep its owner out.",
     ),
     key(
         "auth.secure_cookies",

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clinics::SessionPolicy;
+use clinics::{LockoutPolicy, SessionPolicy};
 use http_api::LimitSettings;
 use http_api::address::{ForwardedHeader, Network};
 use http_api::cors::Origin;
@@ -105,6 +105,7 @@ pub(crate) struct Auth {
     pub(crate) signing_key: Option<Sensitive<String>>,
     pub(crate) older_signing_keys: Option<Sensitive<String>>,
     pub(crate) sessions: SessionPolicy,
+    pub(crate) lockout: LockoutPolicy,
     pub(crate) secure_cookies: bool,
 }
 
@@ -197,6 +198,14 @@ impl Config {
                     idle: read.span("auth.refresh_idle"),
                     life: read.span("auth.refresh_life"),
                     grace: read.duration("auth.refresh_grace"),
+                },
+                lockout: LockoutPolicy {
+                    account_failures: read.count("auth.lockout_account_failures", 1000),
+                    address_failures: read.count("auth.lockout_address_failures", 100_000),
+                    first_wait: read.duration("auth.lockout_first_wait"),
+                    longest_wait: read.duration("auth.lockout_longest_wait"),
+                    forget: read.span("auth.lockout_forget"),
+                    known: read.span("auth.lockout_known"),
                 },
                 secure_cookies: read.parsed("auth.secure_cookies", true),
             },

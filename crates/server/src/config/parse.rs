@@ -152,6 +152,11 @@ impl<'a> Reader<'a> {
             })
     }
 
+    /// A whole number from 1 on.
+    pub(crate) fn count(&mut self, name: &str, most: usize) -> u32 {
+        u32::try_from(self.within(name, 1, most)).unwrap_or(u32::MAX)
+    }
+
     /// A number from 0 to 1.
     pub(crate) fn ratio(&mut self, name: &str) -> f64 {
         let parsed = self.values.get(name).and_then(|value| value.parse().ok());

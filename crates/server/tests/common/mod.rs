@@ -12,8 +12,9 @@ use std::sync::Arc;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use clinics::{NewMember, NewPassword, Role, SessionPolicy, TokenIssuer as _};
+use clinics::{LockoutPolicy, NewMember, NewPassword, Role, SessionPolicy, TokenIssuer as _};
 use diesel_postgres::Database;
+use diesel_postgres::clinics::PgSessions;
 use diesel_postgres::stream::TailSignal;
 use futures_util::future::LocalBoxFuture;
 use http_api::ApiSettings;
@@ -21,7 +22,7 @@ use job_workers::WakeSignal;
 use kernel::email::Email;
 use kernel::metrics::NoMetrics;
 use kernel::text::PersonName;
-use kernel::{Clock, Origin, RequestId, SessionId, UserId};
+use kernel::{Clock, Origin, RequestId, SessionId, SystemContext, SystemPurpose, UserId};
 use redis_cache::{CacheSettings, ResponseCache};
 use security::passwords::{Argon2Hasher, Bounds, Cost};
 use security::tokens::{JwtTokens, SigningKey};
@@ -44,7 +45,29 @@ pub(crate) struct Stage {
     pub(crate) services: Services,
     pub(crate) base: TestDatabase,
     pub(crate) mailbox: Arc<mailbox::Mailbox>,
+    signing_key: String,
     call: Call,
+}
+
+/// Another process beside the stage's own.
+pub(crate) struct Process {
+    foundation: Foundation,
+    call: Call,
+}
+
+impl Process {
+    /// Asks once what was revoked: the process knows it for a second.
+    pub(crate) async fn follow_revocations(&self) {
+        follow_revocations(&self.foundation).await;
+    }
+}
+
+async fn follow_revocations(foundation: &Foundation) {
+    let store = PgSessions::new(foundation.database.clone());
+    let origin = Origin::internal(RequestId::from(uuid::Uuid::nil()));
+    let sys = SystemContext::new(SystemPurpose::Login, origin);
+    let list = foundation.tokens.revocations();
+    list.follow(&store, &sys).await.unwrap();
 }
 
 /// What was answered.
@@ -104,7 +127,8 @@ impl Stage {
             running: 2,
             waiting: 8,
         };
-        let key = SigningKey::parse(&SigningKey::generate(&SystemRandom)).unwrap();
+        let signing_key = SigningKey::generate(&SystemRandom);
+        let key = SigningKey::parse(&signing_key).unwrap();
         let mailbox = Arc::new(mailbox::Mailbox::default());
         let foundation = Foundation {
             mail: Some(MailSetup {
@@ -124,6 +148,7 @@ impl Stage {
             ),
             hasher: Arc::new(Argon2Hasher::new(Cost::TRIFLING, bounds, random).unwrap()),
             session_policy: SessionPolicy::default(),
+            lockout_policy: LockoutPolicy::default(),
             database: database.unwrap_or_else(|| base.database()),
             redis: None,
             // Nobody follows the stream here: everything is passed by.
@@ -145,6 +170,7 @@ impl Stage {
             services,
             base,
             mailbox,
+            signing_key,
             call,
         }
     }
@@ -162,6 +188,25 @@ impl Stage {
             call,
             ..self
         }
+    }
+
+    /// Asks once what was revoked: the process knows it for a second.
+    pub(crate) async fn follow_revocations(&self) {
+        follow_revocations(&self.foundation).await;
+    }
+
+    /// Another process over the same database, with the same keys and a memory of its own.
+    pub(crate) async fn second_process(&self) -> Process {
+        let key = SigningKey::parse(&self.signing_key).unwrap();
+        let Foundation { clock, random, .. } = &self.foundation;
+        let (clock, random) = (Arc::clone(clock), Arc::clone(random));
+        let foundation = Foundation {
+            tokens: JwtTokens::new(key, Vec::new(), "acolhe", "acolhe-api", clock, random),
+            database: self.base.database(),
+            ..self.foundation.clone()
+        };
+        let (_, call) = serve(&foundation).await;
+        Process { foundation, call }
     }
 
     /// The same database, served with other keys.
@@ -195,8 +240,10 @@ impl Stage {
             .header("X-Clinic-Id", &clinic.id.to_string())
     }
 
+    /// A token of an owner, in the session that [`two_clinics`] has made. A stage does not follow
+    /// revocations unless a test has it do so: each request looks its session up.
     pub(crate) fn token(&self, user: UserId) -> String {
-        let session = SessionId::from(uuid::Uuid::from_u128(1));
+        let session = SessionId::from(uuid::Uuid::from(user));
         let issued = self.foundation.tokens.issue(user, session).unwrap();
         issued.token.expose().clone()
     }
@@ -283,8 +330,23 @@ impl Ask<'_> {
         self.header("Content-Type", "application/json")
     }
 
+    /// From this address.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        self.request = self.request.peer_addr((address, 4711).into());
+        self
+    }
+
     pub(crate) async fn answer(self) -> Answer {
-        let response = (self.stage.call)(self.request).await;
+        Self::answered((self.stage.call)(self.request).await).await
+    }
+
+    /// The answer of another process.
+    pub(crate) async fn answer_of(self, process: &Process) -> Answer {
+        Self::answered((process.call)(self.request).await).await
+    }
+
+    async fn answered(response: ServiceResponse) -> Answer {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let bytes = read_body(response).await;

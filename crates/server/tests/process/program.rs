@@ -76,12 +76,12 @@ impl Program {
         self
     }
 
-    /// A token that it accepts.
+    /// A token that it accepts, of an owner of [`test_support::two_clinics`].
     pub(crate) fn token(&self, user: UserId) -> String {
         let key = SigningKey::parse(&self.signing_key).unwrap();
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         let tokens = JwtTokens::new(key, Vec::new(), "acolhe", "acolhe-api", clock, random);
-        let session = SessionId::from(uuid::Uuid::from_u128(1));
+        let session = SessionId::from(uuid::Uuid::from(user));
         tokens.issue(user, session).unwrap().token.expose().clone()
     }
 
