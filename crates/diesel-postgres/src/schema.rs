@@ -487,6 +487,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.stream_topics (clinic_id, topic) {
+        clinic_id -> Uuid,
+        topic -> Text,
+        position -> Int8,
+        stamped -> Int8,
+    }
+}
+
+diesel::table! {
     app.users (id) {
         id -> Uuid,
         /// personal
@@ -570,6 +579,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     security_log,
     sequencer_heartbeat,
     sessions,
+    stream_topics,
     users,
     webhook_endpoint_secrets,
     webhook_endpoints,

@@ -75,7 +75,8 @@ impl Policy {
     /// A time to live up to an eighth shorter than `most`, by `chance`, so that what was kept
     /// together does not end together.
     pub fn jittered(most: Duration, chance: u64) -> Duration {
-        most - most / 8 * u32::from(chance as u8) / 255
+        let [chance, ..] = chance.to_le_bytes();
+        most.saturating_sub(most / 8 * u32::from(chance) / 255)
     }
 }
 

@@ -35,8 +35,8 @@ fn phase() -> Duration {
     )]
     let seconds = std::env::var("ACOLHE_TEST_FAULTS_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse::<f64>().ok());
-    // Nine faults and as many stretches after them.
-    Duration::from_secs_f64(seconds.map_or(1.3, |seconds| (seconds / 18.0).max(1.0)))
+    // Eleven stretches in all.
+    Duration::from_secs_f64(seconds.map_or(1.3, |seconds| (seconds / 11.0).max(1.0)))
 }
 
 #[actix_web::test]
