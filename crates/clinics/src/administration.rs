@@ -172,7 +172,7 @@ impl Administration {
     }
 }
 
-fn operator(clinic: ClinicId, origin: Origin) -> TenantContext {
+pub(crate) fn operator(clinic: ClinicId, origin: Origin) -> TenantContext {
     #[expect(
         clippy::disallowed_methods,
         reason = "operators' acts in a clinic begin here and nowhere else"

@@ -239,3 +239,14 @@ pub enum AdministrationError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Why a clinic's flag or plan was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// There is no such clinic.
+    #[error("there is no clinic with that id")]
+    NoSuchClinic,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

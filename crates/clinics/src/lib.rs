@@ -32,6 +32,7 @@ pub mod password;
 pub mod password_reset;
 pub mod ports;
 pub mod role;
+pub mod rollout;
 pub mod service;
 pub mod session;
 pub mod sessions;
@@ -46,8 +47,8 @@ pub use branch::{
 pub use clinic::{Clinic, ClinicPatch, ClinicStatus, QuietHours, Settings};
 pub use error::{
     AdministrationError, ChangePasswordError, CreateBranchError, HashError, InvalidToken,
-    LogInError, MeError, ReadError, RefreshError, TokenFault, UpdateBranchError, UpdateClinicError,
-    VerifyError,
+    LogInError, MeError, ReadError, RefreshError, RolloutError, TokenFault, UpdateBranchError,
+    UpdateClinicError, VerifyError,
 };
 pub use invitation::{
     Acceptance, Accepted, Invitation, InvitationStatus, Invitations, NewInvitation,
@@ -60,9 +61,11 @@ pub use password::{InvalidPassword, NewPassword};
 pub use password_reset::PasswordResets;
 pub use ports::{
     BranchQuery, BranchStore, ClinicAdministration, ClinicStore, CredentialStore, MembershipStore,
-    PasswordHasher, Revocations, SessionStore, SessionUpkeep, TokenIssuer, TokenVerifier,
+    PasswordHasher, Revocations, RolloutStore, SessionStore, SessionUpkeep, TokenIssuer,
+    TokenVerifier,
 };
 pub use role::Role;
+pub use rollout::{Flag, Flags, Percentage, Reason, Rollout, RolloutAdministration, RolloutChange};
 pub use service::{Branches, Clinics};
 pub use session::{EndReason, RefreshToken, Session, SessionPolicy};
 pub use sessions::{Sessions, Tokens};

@@ -20,8 +20,9 @@ use uuid::Uuid;
 use crate::administration::ClinicSummary;
 use crate::branch::Branch;
 use crate::clinic::Clinic;
-use crate::error::{HashError, InvalidToken, TokenFault};
+use crate::error::{HashError, InvalidToken, RolloutError, TokenFault};
 use crate::role::Role;
+use crate::rollout::{Flag, Percentage, Rollout, RolloutChange};
 use crate::session::{EndReason, NewSession, Rotated, Rotation, Session};
 use crate::user::{ClinicOfUser, Credentials, Identity, PasswordHash, Standing, User};
 
@@ -386,6 +387,41 @@ pub trait ClinicAdministration: Send + Sync {
 
     /// Every clinic, by name. Tenantless.
     async fn list_clinics(&self, sys: &SystemContext) -> Result<Vec<ClinicSummary>, StoreError>;
+}
+
+/// Where flags and plans are kept.
+#[async_trait]
+pub trait RolloutStore: Send + Sync {
+    /// Everything that is set; `None` where that is `known` still. Tenantless.
+    async fn read(&self, sys: &SystemContext, known: i64) -> Result<Option<Rollout>, StoreError>;
+
+    /// Sets a flag's share, or takes it away. Tenantless.
+    async fn set_flag(
+        &self,
+        sys: &SystemContext,
+        flag: Flag,
+        share: Option<Percentage>,
+        change: &RolloutChange,
+    ) -> Result<(), StoreError>;
+
+    /// Sets the word of the context's clinic on a flag, or takes it back, with its audit entry.
+    async fn set_clinic_flag(
+        &self,
+        cx: &TenantContext,
+        flag: Flag,
+        is_on: Option<bool>,
+        change: &RolloutChange,
+        entry: AuditEntry,
+    ) -> Result<(), RolloutError>;
+
+    /// Sets the requests a minute of the context's clinic, or takes them back, with its audit entry.
+    async fn set_plan(
+        &self,
+        cx: &TenantContext,
+        requests_per_minute: Option<u32>,
+        change: &RolloutChange,
+        entry: AuditEntry,
+    ) -> Result<(), RolloutError>;
 }
 
 /// Hashes passwords slowly, and a bounded number at once.

@@ -91,6 +91,8 @@ impl PgConn {
 
     /// Takes over the binds, and finds the prepared statement or writes the text.
     fn ready<T: QueryFragment<Pg> + QueryId>(&self, query: &T) -> QueryResult<Ready> {
+        // Nothing of it but that there is one: whoever listens may count.
+        tracing::trace!(target: "diesel_postgres::statement", "statement");
         let mut collector = RawBytesBindCollector::<Pg>::new();
         query.collect_binds(&mut collector, &mut ByContext, &Pg)?;
         let binds = collector.binds.into_iter().map(Bind).collect();

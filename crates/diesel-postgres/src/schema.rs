@@ -60,6 +60,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.clinic_plans (clinic_id) {
+        clinic_id -> Uuid,
+        requests_per_minute -> Int4,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     app.clinics (id) {
         id -> Uuid,
         name -> Text,
@@ -191,6 +199,23 @@ diesel::table! {
         entity_id -> Uuid,
         at -> Timestamptz,
         payload -> Jsonb,
+    }
+}
+
+diesel::table! {
+    app.flag_clinics (clinic_id, flag) {
+        clinic_id -> Uuid,
+        flag -> Text,
+        is_on -> Bool,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    app.flag_rules (flag) {
+        flag -> Text,
+        percentage -> Int2,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -438,6 +463,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.rollout_revision (id) {
+        id -> Bool,
+        revision -> Int8,
+    }
+}
+
+diesel::table! {
     app.security_log (id) {
         id -> Uuid,
         at -> Timestamptz,
@@ -451,6 +483,7 @@ diesel::table! {
         /// personal
         user_agent -> Nullable<Text>,
         request_id -> Uuid,
+        reason -> Nullable<Text>,
     }
 }
 
@@ -553,6 +586,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_entries,
     branches,
     channels,
+    clinic_plans,
     clinics,
     contact_identities,
     contact_tags,
@@ -561,6 +595,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     conversations,
     event_heads,
     events,
+    flag_clinics,
+    flag_rules,
     idempotency_keys,
     identity_names,
     identity_proofs,
@@ -576,6 +612,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     one_time_tokens,
     outbox,
     password_resets,
+    rollout_revision,
     security_log,
     sequencer_heartbeat,
     sessions,

@@ -287,6 +287,7 @@ impl Visit {
             },
             has_token: request.headers().contains_key(header::AUTHORIZATION),
             marks: Marks::default(),
+            is_plain: Rc::default(),
         };
         request.extensions_mut().insert(visitor.clone());
         let clinic = Rc::new(Cell::new(None));
@@ -348,7 +349,8 @@ impl Visit {
         if status.is_client_error() || status.is_server_error() {
             return response;
         }
-        compress::encode(response, self.accepted, &self.if_none_match).await
+        let accepted = self.accepted.filter(|_| !self.visitor.is_plain.get());
+        compress::encode(response, accepted, &self.if_none_match).await
     }
 
     fn finish_problem(self, problem: &Problem) -> HttpResponse {

@@ -30,6 +30,7 @@ pub mod cors;
 pub mod docs_page;
 pub mod edge;
 pub mod etag;
+pub mod feature_flags;
 mod headers;
 pub mod health;
 pub mod id;

@@ -4,8 +4,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    auth, branches, channels, clinics, contacts, conversations, health, invitations, me,
-    password_reset, sessions, users, webhooks,
+    auth, branches, channels, clinics, contacts, conversations, feature_flags, health, invitations,
+    me, password_reset, sessions, users, webhooks,
 };
 
 /// Adds every route of the API.
@@ -19,6 +19,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
         .configure(invitations::routes)
         .configure(users::routes)
         .configure(clinics::routes)
+        .configure(feature_flags::routes)
         .configure(branches::routes)
         .configure(contacts::routes)
         .configure(conversations::routes)

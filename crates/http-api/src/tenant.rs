@@ -12,6 +12,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
 use async_trait::async_trait;
+use clinics::Flag;
 use clinics::access::Access;
 use clinics::error::{InvalidToken, VerifyError};
 use clinics::user::Identity;
@@ -20,6 +21,7 @@ use kernel::{ClinicId, Grant, Origin, StoreError, TenantContext};
 
 use crate::catalogue::ProblemCode;
 use crate::edge::RequestInfo;
+use crate::feature_flags;
 use crate::limits;
 use crate::problem::Problem;
 use crate::query::{CLINIC_PARAMETER, parameters};
@@ -102,6 +104,9 @@ impl FromRequest for Tenant {
                 .await?
                 .ok_or(ProblemCode::NoClinicAccess)?;
             limits::count_clinic(&request, clinic)?;
+            if !feature_flags::is_on(&request, clinic, Flag::CompressedAnswers) {
+                limits::answer_plainly(&request);
+            }
             tracing::Span::current().record("acolhe.clinic_id", tracing::field::display(clinic));
             RequestInfo::note_clinic(&request, clinic);
             #[expect(

@@ -256,6 +256,8 @@ pub enum SystemPurpose {
     OneTimeLink,
     /// Counts for operators and health.
     OperatorCounts,
+    /// Read which flags and plans are set.
+    Rollout,
 }
 
 /// The installation itself acts, before or across tenants. Reaches the database through the

@@ -68,6 +68,8 @@ pub enum KeyPurpose {
     OneTimeToken,
     /// Hashes of the accounts and addresses whose failed logins are counted.
     Lockout,
+    /// Which clinics a flag's percentage means.
+    FeatureFlag,
 }
 
 impl KeyPurpose {
@@ -88,6 +90,7 @@ impl KeyPurpose {
             Self::RateLimit => "rate-limit",
             Self::OneTimeToken => "one-time-token",
             Self::Lockout => "lockout",
+            Self::FeatureFlag => "feature-flag",
         }
     }
 }

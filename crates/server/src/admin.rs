@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::output;
+use crate::rollout::{self, RolloutCommand};
 use crate::serve::check_database;
 use crate::wiring::Foundation;
 
@@ -65,6 +66,8 @@ enum AdminCommand {
     },
     /// List all clinics.
     ListClinics,
+    #[command(flatten)]
+    Rollout(RolloutCommand),
     /// Create a webhook endpoint that channels of several clinics may be bound to.
     ///
     /// The secret is the provider's app secret.
@@ -133,9 +136,9 @@ struct Member {
 }
 
 /// What a command says: as JSON, and for people.
-struct Said {
-    json: Value,
-    text: String,
+pub(crate) struct Said {
+    pub(crate) json: Value,
+    pub(crate) text: String,
 }
 
 /// Runs one command to its end.
@@ -170,6 +173,7 @@ async fn act(command: AdminCommand, foundation: &Foundation) -> anyhow::Result<S
             create_member(foundation, origin, member, role).await
         }
         AdminCommand::ListClinics => list_clinics(foundation, origin).await,
+        AdminCommand::Rollout(command) => rollout::act(command, foundation, origin).await,
         AdminCommand::CreateEndpoint {
             provider,
             secret_stdin,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clinics::Flags;
 use diesel_postgres::clinics::PgSessions;
 use diesel_postgres::database::AddressError;
 use diesel_postgres::jobs::PgJobs;
@@ -27,6 +28,9 @@ use crate::wiring::{self, Foundation};
 
 /// How long background work may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is asked whether flags or plans have changed: twice within the second that is promised.
+const ROLLOUT_EVERY: Duration = Duration::from_millis(500);
 
 /// The runtime and what runs on it.
 pub(crate) struct Background {
@@ -143,6 +147,30 @@ impl Background {
         self.runtime
             .spawn(revocations::follow(list, store, foundation.tools()));
         Ok(())
+    }
+
+    /// Keeps flags and plans as operators set them.
+    pub(crate) fn follow_rollout(&self, flags: Flags, api: &Api) {
+        let limits = api.limits();
+        self.runtime.spawn(async move {
+            let mut told = false;
+            loop {
+                match flags.refresh().await {
+                    Ok(changed) => {
+                        told = false;
+                        if changed {
+                            limits.set_plans(flags.present().plans.clone());
+                        }
+                    }
+                    // The store has said why; what was set last goes on.
+                    Err(_) if !std::mem::replace(&mut told, true) => {
+                        tracing::warn!("flags and plans stay as they were last read");
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(ROLLOUT_EVERY).await;
+            }
+        });
     }
 
     /// Ends what runs, in order, within the time there is.

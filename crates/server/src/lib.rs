@@ -16,6 +16,7 @@ mod observe;
 mod output;
 mod probe;
 mod revocations;
+mod rollout;
 mod serve;
 mod telemetry_lists;
 pub mod wiring;

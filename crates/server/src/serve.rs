@@ -63,8 +63,10 @@ fn run(config: &Config, meter: Arc<Meter>, print_address: bool) -> anyhow::Resul
     let stop = background.block_on(async { stop_signal() })?;
     background.start(config, &foundation)?;
     background.block_on(async { switch_by_signals(&foundation.cache) })?;
+    let flags = services.flags.clone();
     let api = wiring::api(&foundation, services, settings);
     background.lease_units(&foundation, &api);
+    background.follow_rollout(flags, &api);
     let served = listen(&config.http, workers, api, stop, print_address);
     background.stop();
     served

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clinics::{
-    Access, Administration, Branches, Clinics, Invitations, Lockout, LockoutPolicy, Members,
-    PasswordHasher, PasswordResets, SessionPolicy, Sessions,
+    Access, Administration, Branches, Clinics, Flags, Invitations, Lockout, LockoutPolicy, Members,
+    PasswordHasher, PasswordResets, RolloutAdministration, SessionPolicy, Sessions,
 };
 use contacts::{Contacts, Documents};
 use conversations::ports::Decoders;
@@ -15,7 +15,7 @@ use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookI
 use diesel_postgres::audit::PgAuditTrail;
 use diesel_postgres::clinics::{
     PgAdministration, PgAttempts, PgBranches, PgClinics, PgInvitations, PgLogin, PgMails,
-    PgMembers, PgSessions,
+    PgMembers, PgRollout, PgSessions,
 };
 use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
 use diesel_postgres::conversations::{
@@ -144,6 +144,12 @@ impl Foundation {
     pub fn administration(&self) -> Administration {
         let store = Arc::new(PgAdministration::new(self.database.clone()));
         Administration::new(store, Arc::clone(&self.hasher), self.tools())
+    }
+
+    /// Flags and plans, for `acolhe-server admin` alone.
+    pub fn rollout(&self) -> RolloutAdministration {
+        let store = Arc::new(PgRollout::new(self.database.clone()));
+        RolloutAdministration::new(store, self.tools())
     }
 
     /// The operators' endpoints, for `acolhe-server admin` alone as well.
@@ -314,6 +320,8 @@ pub struct Services {
     pub inbox: Inbox,
     /// What providers deliver.
     pub ingress: WebhookIngress,
+    /// What is switched on where.
+    pub flags: Flags,
 }
 
 /// Every provider there is.
@@ -352,6 +360,9 @@ impl Services {
         let channels = Arc::new(PgChannelStore::new(database.clone(), tools.clone()));
         let inbox = Arc::new(PgConversationStore::new(database.clone(), tools.clone()));
         let ingress = Arc::new(PgIngress::new(database.clone()));
+        // Asked beside the requests: it never takes a request's connection.
+        let rollout = Arc::new(PgRollout::new(database.for_jobs()));
+        let flags = Flags::new(rollout, gate.clone(), tools.clone());
         let jobs = Arc::new(jobs.clone());
         let sends_mail = foundation.mail.is_some();
         Self {
@@ -391,6 +402,7 @@ impl Services {
             channels: Channels::new(channels, decoders(), gate.clone(), tools.clone()),
             inbox: Inbox::new(inbox, gate, tools.clone()),
             ingress: WebhookIngress::new(ingress.clone(), ingress, decoders(), jobs, tools),
+            flags,
         }
     }
 }
@@ -419,6 +431,7 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
         channels,
         inbox,
         ingress,
+        flags,
     } = services;
     Api::new(
         foundation.tools(),
@@ -440,4 +453,5 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     .with(channels)
     .with(inbox)
     .with(ingress)
+    .with(flags)
 }

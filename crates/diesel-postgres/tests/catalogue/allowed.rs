@@ -23,6 +23,7 @@ const IS_THE_TENANT: &str = "the clinic itself: its id is the tenant";
 const USERS_ARE_NOT_A_CLINICS: &str = "a user may belong to several clinics";
 const NO_CLINIC_IS_KNOWN: &str = "what happened where no clinic is known; sealed from acolhe_app";
 const ONE_ROW: &str = "one row for the whole installation; sealed from acolhe_app";
+const A_FLAG_IS_ALL_CLINICS: &str = "a flag's share is of all clinics; sealed from acolhe_app";
 const ORDER_OF_ALL: &str = "one order for the whole outbox; acolhe_app may only insert";
 const THE_INGRESS: &str = "the ingress is nobody's until it is routed; ids are random, and an \
                            endpoint's path is a secret";
@@ -44,6 +45,8 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("tenant-column", "app.users", USERS_ARE_NOT_A_CLINICS),
     allow("tenant-column", "app.security_log", NO_CLINIC_IS_KNOWN),
     allow("tenant-column", "app.sequencer_heartbeat", ONE_ROW),
+    allow("tenant-column", "app.rollout_revision", ONE_ROW),
+    allow("tenant-column", "app.flag_rules", A_FLAG_IS_ALL_CLINICS),
     allow("tenant-column", "app.webhook_endpoints", THE_INGRESS),
     allow("tenant-column", "app.webhook_endpoint_secrets", THE_INGRESS),
     allow("tenant-column", "app.webhook_inbox", THE_INGRESS),
@@ -57,6 +60,8 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "users_email_unique", USERS_ARE_NOT_A_CLINICS),
     allow("index", "security_log_pk", NO_CLINIC_IS_KNOWN),
     allow("index", "sequencer_heartbeat_pk", ONE_ROW),
+    allow("index", "rollout_revision_pk", ONE_ROW),
+    allow("index", "flag_rules_pk", A_FLAG_IS_ALL_CLINICS),
     allow("index", "outbox_pk", ORDER_OF_ALL),
     allow("index", "memberships_by_user", DEFINER_ALONE),
     allow("index", "mail_outbox_pk", MAILS_ARE_NOBODYS),

@@ -1,7 +1,7 @@
 //! What a request's limits are known by on its way, and what its answer says of them: `RateLimit`
 //! and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ pub(crate) struct Visitor {
     pub(crate) endpoint: Rc<str>,
     pub(crate) has_token: bool,
     pub(crate) marks: Marks,
+    /// Whether the answer must not be compressed.
+    pub(crate) is_plain: Rc<Cell<bool>>,
 }
 
 /// One limit that was met.

@@ -456,6 +456,13 @@ pub(crate) fn count_clinic(request: &HttpRequest, clinic: ClinicId) -> Result<()
     met(request, |limits, visitor| limits.on_clinic(visitor, clinic))
 }
 
+/// The answer to this request is not compressed, whatever its caller accepts.
+pub(crate) fn answer_plainly(request: &HttpRequest) {
+    if let Some(visitor) = request.extensions().get::<Visitor>() {
+        visitor.is_plain.set(true);
+    }
+}
+
 fn met(
     request: &HttpRequest,
     count: impl FnOnce(&Limits, &Visitor) -> Result<(), Problem>,

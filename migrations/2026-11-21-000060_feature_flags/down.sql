@@ -1,0 +1,11 @@
+SET LOCAL ROLE acolhe_definer;
+DROP FUNCTION sec.set_clinic_plan(uuid, integer, timestamptz, uuid, uuid, text);
+DROP FUNCTION sec.set_clinic_flag(uuid, text, boolean, timestamptz, uuid, uuid, text);
+DROP FUNCTION sec.set_flag(text, integer, timestamptz, uuid, uuid, text);
+DROP FUNCTION sec.read_rollout(bigint);
+RESET ROLE;
+ALTER TABLE app.security_log DROP COLUMN reason;
+DROP TABLE app.clinic_plans;
+DROP TABLE app.flag_clinics;
+DROP TABLE app.flag_rules;
+DROP TABLE app.rollout_revision;
