@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::catalogue::ProblemCode;
 use crate::compress::{self, THRESHOLD};
+use crate::limits;
 use crate::problem::Problem;
 use crate::{EntityTag, IfNoneMatch};
 
@@ -197,6 +198,7 @@ impl Reader {
         ));
         let body = answer.body();
         if body.len() > THRESHOLD
+            && !limits::is_answered_plainly(&self.request)
             && let Some(encoding) = compress::negotiate(self.request.headers())
             && let Some(encoded) = answer.encoded(encoding as usize, |plain: &Bytes| {
                 let encoded = compress::compress(encoding, plain).ok()?;

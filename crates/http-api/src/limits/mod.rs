@@ -463,6 +463,14 @@ pub(crate) fn answer_plainly(request: &HttpRequest) {
     }
 }
 
+/// Whether the answer to this request is not to be compressed.
+pub(crate) fn is_answered_plainly(request: &HttpRequest) -> bool {
+    let extensions = request.extensions();
+    extensions
+        .get::<Visitor>()
+        .is_some_and(|visitor| visitor.is_plain.get())
+}
+
 fn met(
     request: &HttpRequest,
     count: impl FnOnce(&Limits, &Visitor) -> Result<(), Problem>,
