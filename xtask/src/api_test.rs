@@ -108,6 +108,11 @@ impl Args {
             for (name, value) in WIDE_LIMITS {
                 server.set(name, *value);
             }
+            let mails = folder.join("mails");
+            fs::create_dir_all(&mails)?;
+            server.set("ACOLHE_MAIL_FOLDER", mails.display().to_string());
+            server.set("ACOLHE_MAIL_FROM", "Acolhe <no-reply@acolhe.example>");
+            server.set("ACOLHE_MAIL_LINK_BASE", "http://127.0.0.1:3000");
             server.migrate()?;
             let log = folder.join("server.log");
             let serving = server.serve(PORT, Some(&log))?;
@@ -187,8 +192,8 @@ fn settings(clinic: &Clinic, conversation: &str) -> String {
          X-Clinic-Id = \"{id}\"\n\
          [checks.positive_data_acceptance]\n\
          # Rules that no schema tells (check digits, zones of the IANA, cursors that were issued) are\n\
-         # answered with 400; states and tags with 409, 412, 422, 428.\n\
-         expected-statuses = [\"2xx\", \"3xx\", 400, 401, 403, 404, 409, 412, 422, 428, 429, 503]\n\
+         # answered with 400; states, links and tags with 409, 410, 412, 422, 428.\n\
+         expected-statuses = [\"2xx\", \"3xx\", 400, 401, 403, 404, 409, 410, 412, 422, 428, 429, 503]\n\
          [checks.missing_required_header]\n\
          # RFC 6585: a change without `If-Match`.\n\
          expected-statuses = [400, 401, 403, 428]\n\
