@@ -105,6 +105,9 @@ pub enum ListContactsError {
     /// The cursor is not of this list.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
+    /// The page lies beyond what is looked at for a numbered page.
+    #[error("the page lies too deep to be reached by its number")]
+    PageTooDeep,
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),

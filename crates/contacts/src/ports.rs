@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kernel::once::Claim;
 use kernel::ports::Resealed;
-use kernel::{AuditEntry, ContactId, Event, StoreError, TenantContext};
+use kernel::{AuditEntry, ContactId, Event, Numbered, StoreError, TenantContext};
 
-use crate::contact::{Contact, ContactPatch, NewContact};
+use crate::contact::{Contact, ContactPatch, ContactSummary, NewContact};
 use crate::error::{ArchiveContactError, CreateContactError, UpdateContactError};
 use crate::list::{ContactQuery, ContactRows};
 
@@ -75,6 +75,16 @@ pub trait ContactStore: Send + Sync {
         cx: &TenantContext,
         query: &ContactQuery,
     ) -> Result<ContactRows, StoreError>;
+
+    /// The `query.rows` rows behind the first `skipped`, and how many there are in all. `query.after`
+    /// is not heeded. However many contacts a clinic has, a bounded number of them is looked at:
+    /// where that is not all, the total is what was found.
+    async fn list_numbered(
+        &self,
+        cx: &TenantContext,
+        query: &ContactQuery,
+        skipped: u16,
+    ) -> Result<Numbered<ContactSummary>, StoreError>;
 }
 
 /// Some documents that were looked at.

@@ -9,8 +9,8 @@ use kernel::cursor::{ListIdentity, open_cursor, seal_cursor};
 use kernel::document::Document;
 use kernel::text::PersonName;
 use kernel::{
-    Action, AuditEntry, ContactId, Denied, Event, Gate, Once, Page, Resource, StoreError,
-    TenantContext, Toolkit, UserId,
+    Action, AuditEntry, ContactId, Denied, Event, Gate, Numbered, NumberedPage, Once, Page,
+    Resource, StoreError, TenantContext, Toolkit, UserId,
 };
 use serde_json::json;
 
@@ -254,6 +254,31 @@ impl Contacts {
         let next_cursor =
             ended_at.map(|position| seal_cursor(cx, self.tools.keys(), &list, &position));
         Ok(Page { items, next_cursor })
+    }
+
+    /// A page of contacts by its number, with their total.
+    pub async fn list_numbered(
+        &self,
+        cx: &TenantContext,
+        ask: ListContacts,
+        page: NumberedPage,
+    ) -> Result<Numbered<ContactSummary>, ListContactsError> {
+        self.gate
+            .authorize(cx, Action::ContactRead, Resource::any("contact"))
+            .await?;
+        let query = ContactQuery {
+            filter: ask.filter,
+            order: ask.order,
+            rows: page.limit().rows_to_fetch() - 1,
+            after: None,
+            with_notes: ask.with_notes,
+        };
+        let found = self.store.list_numbered(cx, &query, page.skipped()).await?;
+        // Whether such a page exists is not known.
+        if !found.is_exact && u64::from(page.skipped()) >= found.total {
+            return Err(ListContactsError::PageTooDeep);
+        }
+        Ok(found)
     }
 
     fn trace(

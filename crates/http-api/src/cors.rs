@@ -15,8 +15,8 @@ const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-Match, If-None-Ma
      Idempotency-Key, Traceparent, X-Clinic-Id, X-Request-Id";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// What it may read beside the body.
-const EXPOSED: &str = "Content-Disposition, Deprecation, ETag, Link, Location, RateLimit, \
-     RateLimit-Policy, Retry-After, Server-Timing, Sunset, X-Cache, X-Request-Id, X-Response-Time";
+const EXPOSED: &str = "Content-Disposition, Deprecation, ETag, Idempotency-Replayed, Link, \
+     Location, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, Sunset, X-Cache, X-Request-Id, X-Response-Time";
 
 /// Who may read answers from another origin.
 #[derive(Debug, Clone, Default)]

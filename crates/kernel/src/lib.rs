@@ -46,7 +46,7 @@ pub use ids::{
 };
 pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
 pub use once::{Once, OnceKey, Repeat};
-pub use page::{Page, PageLimit};
+pub use page::{InvalidPage, Numbered, NumberedPage, Page, PageLimit};
 pub use phone::{Phone, PhoneKey};
 pub use ports::{CannotOpen, Clock, KeyOwner, KeyPurpose, Keys, Random};
 pub use sensitive::Sensitive;

@@ -232,3 +232,52 @@ async fn a_page_that_the_caller_has_is_not_sent_again() {
         assert_eq!(names(&stage, query).await.len(), found, "{query}");
     }
 }
+
+#[actix_web::test]
+async fn a_page_by_its_number_tells_the_total() {
+    let stage = Stage::new().await;
+    for name in ["Ana", "Bia", "Célia", "Davi", "Elis"] {
+        create(&stage, &json!({ "name": name })).await;
+    }
+    let page = |query: &'static str| {
+        let stage = &stage;
+        async move { get(stage, &format!("{CONTACTS}?sort=name&limit=2&{query}")).await }
+    };
+    for (query, names) in [
+        ("page=1", vec!["Ana", "Bia"]),
+        ("page=2", vec!["Célia", "Davi"]),
+        ("page=3", vec!["Elis"]),
+        ("page=4", vec![]),
+    ] {
+        let answer = page(query).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let data = answer.body["data"].as_array().unwrap();
+        let found: Vec<&str> = data
+            .iter()
+            .map(|row| row["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, names, "{query}");
+        let told = |name: &str| answer.body[name].clone();
+        assert_eq!(
+            (told("total"), told("pages"), told("totalIsExact")),
+            (json!(5), json!(3), json!(true))
+        );
+        assert_eq!(query, format!("page={}", told("page")));
+        assert_eq!(told("nextCursor"), Value::Null);
+    }
+    let searched = page("page=1&search=ana").await;
+    assert_eq!(searched.body["total"], 1);
+    for wrong in [
+        "page=0",
+        "page=5001",
+        "page=4294967295",
+        "page=1&cursor=x",
+        "page=-1",
+    ] {
+        assert_eq!(broken(&page(wrong).await), ["page"], "{wrong}");
+    }
+    assert_eq!(page("page=5000").await.status, 200, "the last that may be");
+    // Without a number the answer is as it was.
+    let keyset = page("").await;
+    assert!(keyset.body["nextCursor"].is_string() && keyset.body.get("total").is_none());
+}

@@ -24,6 +24,8 @@ pub(crate) struct Case {
 /// What a store is asked.
 pub(crate) enum Ask {
     Contacts(ContactQuery),
+    /// A page by its number, behind so many rows.
+    Numbered(ContactQuery, u16),
     Contact(ContactId),
     Conversations(ConversationFilter, Option<Position>, PageLimit),
 }
@@ -133,6 +135,23 @@ pub(crate) async fn all(client: &Client, crowd: Crowd) -> Vec<Case> {
                     budget,
                 });
             }
+            // As many are walked in order as a page may have before it, or a thousand are counted for
+            // each filter; and each of them is looked at.
+            cases.push(Case {
+                name: format!("list {name} {} numbered", order.name()),
+                clinic: 0,
+                ask: Ask::Numbered(
+                    ContactQuery {
+                        filter: filter.clone(),
+                        order: *order,
+                        rows: 100,
+                        after: None,
+                        with_notes: false,
+                    },
+                    500,
+                ),
+                budget: Budget::AtMost(25_000.0),
+            });
         }
     }
     cases.extend(details(client).await);
@@ -185,6 +204,24 @@ async fn searches(client: &Client, clinic: usize, size: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, text) in typed {
         let search = Search::parse(&text).expect("something to search");
+        cases.push(Case {
+            name: format!("search {size}: {what} numbered"),
+            clinic,
+            ask: Ask::Numbered(
+                ContactQuery {
+                    filter: ContactFilter {
+                        search: Some(search.clone()),
+                        ..Default::default()
+                    },
+                    order: ContactOrder::NewestFirst,
+                    rows: 20,
+                    after: None,
+                    with_notes: false,
+                },
+                0,
+            ),
+            budget: Budget::AtMost(2_000.0 * (2 * search.words.len() + 2) as f64),
+        });
         for (shape, order, statuses, deep) in [
             ("", ContactOrder::NewestFirst, vec![], false),
             (" by name", ContactOrder::ByName, vec![], false),

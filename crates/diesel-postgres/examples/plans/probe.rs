@@ -93,6 +93,10 @@ impl Probe {
                     let rows = self.contacts.list(&cx, query).await;
                     rows.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
                 }
+                Ask::Numbered(query, skipped) => {
+                    let rows = self.contacts.list_numbered(&cx, query, *skipped).await;
+                    rows.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
+                }
                 Ask::Contact(id) => {
                     let found = self.contacts.find(&cx, *id).await;
                     found.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));

@@ -23,7 +23,7 @@ const CLOCKS_APART: TimeDelta = TimeDelta::days(1);
 
 /// The list, with all binds owned.
 pub(super) struct ListStatement {
-    order: ContactOrder,
+    pub(super) order: ContactOrder,
     with_notes: bool,
     statuses: Vec<&'static str>,
     tag: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct ListStatement {
     created_before: Option<DateTime<Utc>>,
     /// Nothing that passes was changed before this instant.
     updated_from: Option<DateTime<Utc>>,
-    words: Option<Words>,
+    pub(super) words: Option<Words>,
     after: Option<(SortValue, Uuid)>,
     rows: i64,
 }
@@ -86,7 +86,7 @@ impl Query for ListStatement {
 impl TenantSelect for ListStatement {}
 
 /// Column, direction and comparison of an order.
-const fn sorting(order: ContactOrder) -> (&'static str, bool) {
+pub(super) const fn sorting(order: ContactOrder) -> (&'static str, bool) {
     match order {
         ContactOrder::NewestFirst => ("created_at", true),
         ContactOrder::OldestFirst => ("created_at", false),
@@ -97,6 +97,20 @@ const fn sorting(order: ContactOrder) -> (&'static str, bool) {
     }
 }
 
+/// The columns of a row, but for whether it matches and is a stop.
+pub(super) fn columns(with_notes: bool, out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql(
+        "SELECT c.id, c.name, c.name_key, c.social_name, c.birth_date, c.status, c.source, \
+         c.owner_id, c.tags, c.primary_phone, c.primary_email, ",
+    );
+    out.push_sql(if with_notes {
+        "c.notes"
+    } else {
+        "NULL::text AS notes"
+    });
+    out.push_sql(", c.row_version, c.created_at, c.updated_at");
+}
+
 impl QueryFragment<Pg> for ListStatement {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         if let Some(words) = &self.words {
@@ -105,7 +119,7 @@ impl QueryFragment<Pg> for ListStatement {
         if self.must_gather() {
             return self.gathered(&mut out);
         }
-        self.columns(&mut out);
+        columns(self.with_notes, &mut out);
         out.push_sql(", true, false FROM app.contacts c WHERE ");
         self.conditions(Filters::Plain, &mut out)?;
         self.page_order("c", &mut out);
@@ -115,7 +129,7 @@ impl QueryFragment<Pg> for ListStatement {
 
 /// How a filter's conditions are written.
 #[derive(Clone, Copy, PartialEq)]
-enum Filters {
+pub(super) enum Filters {
     /// So that an index may be read by them.
     Plain,
     /// So that none can: the page's order chooses the index, and the conditions are held against
@@ -124,7 +138,7 @@ enum Filters {
 }
 
 impl ListStatement {
-    const fn by_creation(&self) -> bool {
+    pub(super) const fn by_creation(&self) -> bool {
         matches!(
             self.order,
             ContactOrder::NewestFirst | ContactOrder::OldestFirst
@@ -146,7 +160,7 @@ impl ListStatement {
     /// Whether no index has both the filter and the order. How many contacts pass decides then
     /// whether to fetch and sort them or to read on in order until the page is full; a generic plan
     /// cannot know, and the wrong one reads the whole clinic.
-    fn must_gather(&self) -> bool {
+    pub(super) fn must_gather(&self) -> bool {
         let single = [
             self.owner.is_some(),
             self.source.is_some(),
@@ -168,7 +182,7 @@ impl ListStatement {
         self.few(true, out)?;
         // The limit keeps this from being worked out once for each list.
         out.push_sql(") AS ids LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
-        self.columns(out);
+        columns(self.with_notes, out);
         out.push_sql(
             ", true, false FROM unnest(n.ids) AS candidate (contact_id), app.contacts c \
              WHERE n.ids IS NOT NULL AND c.id = candidate.contact_id AND ",
@@ -177,7 +191,7 @@ impl ListStatement {
         self.page_order("c", out);
         out.push_sql(LONGEST_PAGE);
         out.push_sql(") UNION ALL (");
-        self.columns(out);
+        columns(self.with_notes, out);
         out.push_sql(", true, false FROM app.contacts c WHERE n.ids IS NULL AND ");
         self.conditions(Filters::OnTheWay, out)?;
         self.page_order("c", out);
@@ -200,7 +214,7 @@ impl ListStatement {
         words.few(out)?;
         // The limits keep this from being worked out once for each list.
         out.push_sql(" AS ids LIMIT 1) k LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
-        self.columns(out);
+        columns(self.with_notes, out);
         out.push_sql(
             ", true AS matches, false AS is_stop \
              FROM unnest(n.ids) AS candidate (contact_id), app.contacts c \
@@ -213,7 +227,7 @@ impl ListStatement {
         self.page_order("c", out);
         out.push_sql(LONGEST_PAGE);
         out.push_sql(") UNION ALL (");
-        self.columns(out);
+        columns(self.with_notes, out);
         out.push_sql(", c.matches, c.is_stop FROM (SELECT c.*, (");
         words.matching(out)?;
         self.filters(")", out)?;
@@ -247,7 +261,11 @@ impl ListStatement {
 
     /// For each filter in turn, the ids that it lets pass, or NULL where they are too many. What
     /// follows an answer is not asked any more.
-    fn few<'b>(&'b self, mut first: bool, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(super) fn few<'b>(
+        &'b self,
+        mut first: bool,
+        out: &mut AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
         // A thousand are fetched and sorted about as fast as the walk fills a page where one in a
         // hundred passes.
         const BEGIN: &str = "(SELECT CASE WHEN count(*) <= 1000 \
@@ -303,21 +321,8 @@ impl ListStatement {
         Ok(())
     }
 
-    fn columns(&self, out: &mut AstPass<'_, '_, Pg>) {
-        out.push_sql(
-            "SELECT c.id, c.name, c.name_key, c.social_name, c.birth_date, c.status, c.source, \
-             c.owner_id, c.tags, c.primary_phone, c.primary_email, ",
-        );
-        out.push_sql(if self.with_notes {
-            "c.notes"
-        } else {
-            "NULL::text AS notes"
-        });
-        out.push_sql(", c.row_version, c.created_at, c.updated_at");
-    }
-
     /// Everything that must hold of a contact `c`.
-    fn conditions<'b>(
+    pub(super) fn conditions<'b>(
         &'b self,
         filters: Filters,
         out: &mut AstPass<'_, 'b, Pg>,
@@ -335,7 +340,11 @@ impl ListStatement {
     }
 
     /// The filters but the range of creation, each after an AND and ended by `end`.
-    fn filters<'b>(&'b self, end: &'static str, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(super) fn filters<'b>(
+        &'b self,
+        end: &'static str,
+        out: &mut AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
         match self.statuses.as_slice() {
             [] => out.push_sql(" AND c.status <> 'archived'"),
             // One status alone can use the order of its index.
@@ -369,9 +378,27 @@ impl ListStatement {
         Ok(())
     }
 
+    /// The filter that has an index of its own in the order of creation, where there is one; for
+    /// what [`Self::must_gather`] does not.
+    pub(super) fn indexed<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if let [status] = self.statuses.as_slice() {
+            out.push_sql(" AND c.status = ");
+            out.push_bind_param::<Text, _>(status)?;
+        }
+        if let Some(owner) = &self.owner {
+            out.push_sql(" AND c.owner_id = ");
+            out.push_bind_param::<SqlUuid, _>(owner)?;
+        }
+        if let Some(source) = &self.source {
+            out.push_sql(" AND c.source = ");
+            out.push_bind_param::<Text, _>(source)?;
+        }
+        Ok(())
+    }
+
     /// The range of creation, each bound ended by `end`. Beside a cursor the same bound is left out:
     /// of two, an index begins at the wider one, pages away.
-    fn range_of_creation<'b>(
+    pub(super) fn range_of_creation<'b>(
         &'b self,
         end: &'static str,
         out: &mut AstPass<'_, 'b, Pg>,
@@ -400,7 +427,7 @@ impl ListStatement {
 
     /// Or the walk to the range of creation would be through all that was changed last before it
     /// began.
-    fn earliest_change<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(super) fn earliest_change<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let begins = self.order == ContactOrder::EarliestChangeFirst && self.cursor().is_none();
         if let Some(from) = &self.updated_from
             && (begins || self.order == ContactOrder::LatestChangeFirst)
@@ -447,7 +474,7 @@ impl ListStatement {
     }
 
     /// The order of a page of `table`, up to its limit.
-    fn page_order(&self, table: &'static str, out: &mut AstPass<'_, '_, Pg>) {
+    pub(super) fn page_order(&self, table: &'static str, out: &mut AstPass<'_, '_, Pg>) {
         self.order_by(table, out);
         out.push_sql(" LIMIT ");
     }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod list;
+mod numbered;
 mod rows;
 pub(crate) mod statements;
 mod store;

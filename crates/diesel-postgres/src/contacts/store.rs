@@ -16,12 +16,13 @@ use kernel::document::Document;
 use kernel::once::Claim;
 use kernel::text::{PersonName, name_key};
 use kernel::{
-    AuditEntry, ChangedValue, ContactId, KeyOwner, KeyPurpose, Keys, StoreError, TenantContext,
-    TypedId as _,
+    AuditEntry, ChangedValue, ContactId, KeyOwner, KeyPurpose, Keys, Numbered, StoreError,
+    TenantContext, TypedId as _,
 };
 use uuid::Uuid;
 
 use crate::contacts::list::ListStatement;
+use crate::contacts::numbered::{NumberedStatement, RowsById};
 use crate::contacts::rows::{ContactRow, SummaryRow, document_binding};
 use crate::contacts::statements::{
     ArchiveContact, DropOtherIdentities, DropOtherTags, DropOtherTokens, FindByDocument,
@@ -36,6 +37,7 @@ const UPDATE: QueryName = query_name!("contact.update", "UPDATE", "contacts");
 const ARCHIVE: QueryName = query_name!("contact.archive", "UPDATE", "contacts");
 const RESTORE: QueryName = query_name!("contact.restore", "UPDATE", "contacts");
 const LIST: QueryName = query_name!("contact.list", "SELECT", "contacts");
+const LIST_NUMBERED: QueryName = query_name!("contact.list_numbered", "SELECT", "contacts");
 const FIND_TAKEN: QueryName = query_name!("contact.find_taken", "SELECT", "contact_identities");
 
 /// Contacts on PostgreSQL. Documents are sealed at rest and looked up by keyed hash.
@@ -67,6 +69,13 @@ impl PgContactStore {
         self.keys
             .mac(owner, KeyPurpose::DocumentLookup, data)
             .to_vec()
+    }
+
+    /// The keyed hash of the document that is searched, where one is.
+    fn searched_document(&self, cx: &TenantContext, query: &ContactQuery) -> Option<Vec<u8>> {
+        let search = query.filter.search.as_ref()?;
+        let document = search.document.as_ref()?;
+        Some(self.document_mac(cx, document))
     }
 
     /// Which entry another contact than `id` has, after the database refused one.
@@ -469,12 +478,7 @@ impl ContactStore for PgContactStore {
         cx: &TenantContext,
         query: &ContactQuery,
     ) -> Result<ContactRows, StoreError> {
-        let document = query
-            .filter
-            .search
-            .as_ref()
-            .and_then(|search| search.document.as_ref());
-        let document_mac = document.map(|document| self.document_mac(cx, document));
+        let document_mac = self.searched_document(cx, query);
         let rows: Vec<SummaryRow> = self
             .db
             .read(cx, LIST, ListStatement::new(query, document_mac))
@@ -491,6 +495,40 @@ impl ContactStore for PgContactStore {
             }
         }
         Ok(found)
+    }
+
+    async fn list_numbered(
+        &self,
+        cx: &TenantContext,
+        query: &ContactQuery,
+        skipped: u16,
+    ) -> Result<Numbered<ContactSummary>, StoreError> {
+        let mac = self.searched_document(cx, query);
+        let page = NumberedStatement::new(query, mac, skipped);
+        let (total, is_exact, ids): (i64, bool, Option<Vec<Uuid>>) = self
+            .db
+            .read_one(cx, LIST_NUMBERED, page)
+            .await?
+            .ok_or(StoreError::Corrupt("a count without a row"))?;
+        let ids = ids.unwrap_or_default();
+        let mut items = Vec::with_capacity(ids.len());
+        if !ids.is_empty() {
+            let by_id = RowsById {
+                ids: ids.clone(),
+                with_notes: query.with_notes,
+            };
+            let rows: Vec<SummaryRow> = self.db.read(cx, LIST_NUMBERED, by_id).await?;
+            for row in rows {
+                items.push(ContactSummary::try_from(row)?);
+            }
+            let place = |row: &ContactSummary| ids.iter().position(|id| *id == row.id.as_uuid());
+            items.sort_by_key(place);
+        }
+        Ok(Numbered {
+            items,
+            total: u64::try_from(total).unwrap_or_default(),
+            is_exact,
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use super::request::{
 use crate::catalogue::ProblemCode;
 use crate::id::Id;
 use crate::kept::{ContactList, ContactRead, Finished, Reader};
+use crate::page::{ListAnswer, NumberedPageAnswer, page_too_deep};
 use crate::problem::{Problem, ProblemDocument};
 use crate::{Answer, Body, EntityTag, IdempotencyKey, IfMatch, PageAnswer, Query, Tenant};
 
@@ -63,7 +64,8 @@ fn answer(
 /// List contacts
 ///
 /// Newest first unless `sort` says otherwise, without the archived ones unless `status` names
-/// them. Filters are joined by *and*.
+/// them. Filters are joined by *and*. Pages follow each other by the cursor; asked for by its number
+/// (`page`), a page tells the total as well, as far as that is counted.
 #[utoipa::path(
     operation_id = "contact_list",
     tag = "contacts",
@@ -71,7 +73,7 @@ fn answer(
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a page you have.")),
     extensions(("x-permission" = json!("contact.read"))),
     responses(
-        (status = 200, description = "A page of contacts.", body = PageAnswer<RowAnswer>,
+        (status = 200, description = "A page of contacts.", body = ListAnswer<RowAnswer>,
             headers(("ETag" = String, description = "Of this page.")),
             example = json!({"data": [{
                 "id": "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e", "name": "Helena Nakamura Dias",
@@ -94,10 +96,16 @@ async fn list(
     contacts.prepare_list(&tenant).await?;
     reader
         .answer::<ContactList, _>(&tenant, b"", async || {
-            let (ask, fields) = query.into_inner().into_domain()?;
-            let page = contacts.list(&tenant, ask).await?;
-            let page = PageAnswer::of(page, |row| RowAnswer { row, fields });
-            Finished::of_content(&tools, &tenant, &page)
+            let (ask, fields, page) = query.into_inner().into_domain()?;
+            let row = |row| RowAnswer { row, fields };
+            let answer = match page {
+                None => ListAnswer::Keyset(PageAnswer::of(contacts.list(&tenant, ask).await?, row)),
+                Some(page) => {
+                    let found = contacts.list_numbered(&tenant, ask, page).await?;
+                    ListAnswer::Numbered(NumberedPageAnswer::of(page, found, row))
+                }
+            };
+            Finished::of_content(&tools, &tenant, &answer)
         })
         .await
 }
@@ -408,6 +416,7 @@ impl From<ListContactsError> for Problem {
     fn from(error: ListContactsError) -> Self {
         match error {
             ListContactsError::Denied(denied) => denied.into(),
+            ListContactsError::PageTooDeep => page_too_deep(),
             ListContactsError::Cursor(_) => ProblemCode::InvalidCursor.into(),
             ListContactsError::Store(error) => error.into(),
         }

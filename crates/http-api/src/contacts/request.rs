@@ -11,13 +11,14 @@ use kernel::document::Document;
 use kernel::email::Email;
 use kernel::phone::Phone;
 use kernel::text::PersonName;
-use kernel::{PageLimit, UserId};
+use kernel::{NumberedPage, PageLimit, UserId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::answer::Fields;
 use crate::catalogue::ProblemCode;
+use crate::page::numbered_page;
 use crate::patch::{PatchField, given};
 use crate::problem::Problem;
 use crate::rules::Rules;
@@ -153,6 +154,11 @@ pub(super) struct ListContactsQuery {
     limit: Option<u32>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
+    /// Instead of a cursor the page's number, from 1: the answer then tells `total` and `pages`. No
+    /// page ends behind row 10000, and no more rows are looked at for it, or 2000 for a search
+    /// of common words: what lies deeper is reached by the cursor.
+    #[param(minimum = 1, example = 1)]
+    page: Option<u32>,
     /// `createdAt`, `updatedAt` or `name`, with `-` before it when descending; `-createdAt` when
     /// not given.
     #[param(example = "-createdAt")]
@@ -435,7 +441,9 @@ fn instant(rules: &mut Rules, name: &'static str, at: DateTime<Utc>) -> Option<D
 
 impl ListContactsQuery {
     /// The domain's question and the fields to answer; every broken rule at once otherwise.
-    pub(super) fn into_domain(self) -> Result<(ListContacts, Fields), Problem> {
+    pub(super) fn into_domain(
+        self,
+    ) -> Result<(ListContacts, Fields, Option<NumberedPage>), Problem> {
         let mut rules = Rules::new(ProblemCode::InvalidQuery);
         let limit = match self.limit {
             None => PageLimit::default(),
@@ -480,6 +488,8 @@ impl ListContactsQuery {
             cursor: self.cursor,
             with_notes,
         };
-        rules.done((ask, fields))
+        let page = numbered_page(self.page, ask.cursor.as_deref(), limit);
+        let (ask, fields) = rules.done((ask, fields))?;
+        Ok((ask, fields, page?))
     }
 }
