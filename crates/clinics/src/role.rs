@@ -113,6 +113,7 @@ branch.manage       x   x
 contact.read        x   x   x   x   x   x
 contact.write       x   x   x   x
 contact.archive     x   x       x
+contact.configure   x   x
 channel.read        x   x   x   x       x
 channel.manage      x   x
 conversation.read   x   x   x   x       x

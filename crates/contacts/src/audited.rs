@@ -1,26 +1,48 @@
 //! What the audit is told of a contact: which fields differ, by their names in the API, and the
 //! bytes of their values, of which it keeps keyed hashes alone.
 
+use std::collections::BTreeSet;
+
 use kernel::{ChangedValue, TypedId as _};
+use serde_json::Value;
 
 use crate::contact::{Contact, Tag};
+use crate::custom::CustomFields;
 
 impl Contact {
     /// What a new contact holds.
     pub fn created_values(&self) -> Vec<ChangedValue> {
         let values = self.values().into_iter();
-        values
+        let mut changes: Vec<ChangedValue> = values
             .filter(|(_, value)| value.is_some())
             .map(|(field, value)| ChangedValue::new(field, None, value))
-            .collect()
+            .collect();
+        changes.extend(self.custom_changes(&CustomFields::default()));
+        changes
     }
 
     /// What differs from how it was. Empty: nothing that a caller can change does.
     pub fn changes_since(&self, before: &Self) -> Vec<ChangedValue> {
         let pairs = before.values().into_iter().zip(self.values());
-        pairs
+        let mut changes: Vec<ChangedValue> = pairs
             .filter(|((_, before), (_, after))| before != after)
             .map(|((field, before), (_, after))| ChangedValue::new(field, before, after))
+            .collect();
+        changes.extend(self.custom_changes(&before.custom_fields));
+        changes
+    }
+
+    /// Each of the clinic's own fields that differs, by its key.
+    fn custom_changes(&self, before: &CustomFields) -> Vec<ChangedValue> {
+        let after = &self.custom_fields;
+        let keys: BTreeSet<&str> = before.iter().chain(after.iter()).map(|it| it.0).collect();
+        let bytes = |value: Option<&Value>| value.map(|value| value.to_string().into_bytes());
+        keys.into_iter()
+            .filter(|key| before.get(key) != after.get(key))
+            .map(|key| {
+                let name = format!("customFields.{key}");
+                ChangedValue::named(name, bytes(before.get(key)), bytes(after.get(key)))
+            })
             .collect()
     }
 

@@ -1,6 +1,6 @@
 //! A contact and the values it is made of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use kernel::document::Document;
@@ -8,6 +8,9 @@ use kernel::email::Email;
 use kernel::phone::Phone;
 use kernel::text::{PersonName, line};
 use kernel::{ContactId, Sensitive, UserId};
+use serde_json::Value;
+
+use crate::custom::{CustomChange, CustomFields};
 
 /// Where a contact stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,6 +189,8 @@ pub struct Contact {
     pub phones: Vec<ContactPhone>,
     /// E-mails, the primary one first.
     pub emails: Vec<ContactEmail>,
+    /// Values of the clinic's own fields.
+    pub custom_fields: CustomFields,
     /// WhatsApp ids that carry no phone (user ids and `@lid`s).
     pub whatsapp_ids: Vec<Sensitive<String>>,
     /// Where it was merged into, if it was.
@@ -227,6 +232,8 @@ pub struct ContactSummary {
     pub email: Option<Sensitive<String>>,
     /// Notes; `None` also when they were not asked for.
     pub notes: Option<Sensitive<String>>,
+    /// Values of the clinic's own fields; `None` when they were not asked for.
+    pub custom_fields: Option<CustomFields>,
     /// The version.
     pub version: i64,
     /// When it was created.
@@ -262,6 +269,8 @@ pub struct NewContact {
     pub phones: Vec<ContactPhone>,
     /// E-mails, the primary one first. No two alike.
     pub emails: Vec<ContactEmail>,
+    /// Values of the clinic's own fields.
+    pub custom_fields: CustomChange,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -281,6 +290,7 @@ impl From<NewContact> for Contact {
             tags: new.tags,
             phones: new.phones,
             emails: new.emails,
+            custom_fields: CustomFields::default().changed(&new.custom_fields),
             whatsapp_ids: Vec::new(),
             merged_into: None,
             version: 1,
@@ -339,4 +349,6 @@ pub struct ContactPatch {
     pub phones: Option<Vec<ContactPhone>>,
     /// All e-mails anew.
     pub emails: Option<Vec<ContactEmail>>,
+    /// Some of the values of the clinic's own fields, by key, as they are given: null empties one.
+    pub custom_fields: BTreeMap<String, Value>,
 }

@@ -3,6 +3,8 @@
 use kernel::cursor::InvalidCursor;
 use kernel::{ContactId, Denied, StoreError};
 
+use crate::custom::BrokenField;
+
 /// What another contact of the clinic already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
@@ -37,6 +39,12 @@ pub enum CreateContactError {
     /// `archived` is no status to begin with.
     #[error("a contact is archived by an act of its own")]
     ArchivedStatus,
+    /// The clinic demands a field of its own that is not there: which, the service finds out.
+    #[error("a required field is missing")]
+    FieldMissing,
+    /// Values of the clinic's own fields break a rule, or required ones are missing.
+    #[error("a value of a clinic's own field breaks a rule")]
+    CustomFields(Vec<BrokenField>),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +82,9 @@ pub enum UpdateContactError {
     /// Archiving is an act of its own.
     #[error("a contact is archived by an act of its own")]
     ArchivedStatus,
+    /// Values of the clinic's own fields break a rule, or required ones are missing.
+    #[error("a value of a clinic's own field breaks a rule")]
+    CustomFields(Vec<BrokenField>),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),

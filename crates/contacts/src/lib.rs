@@ -9,19 +9,27 @@
 #![warn(missing_docs)]
 
 mod audited;
+pub mod consent;
+mod consents;
 pub mod contact;
+pub mod custom;
 mod documents;
 pub mod error;
+pub mod field;
+mod fields;
 pub mod list;
 pub mod ports;
 pub mod search;
 mod service;
 
+pub use consents::{Consents, GiveConsent, ReadConsentError, WriteConsentError};
 pub use contact::{
     Change, Contact, ContactEmail, ContactPatch, ContactPhone, ContactStatus, ContactSummary,
     Label, NewContact, Notes, Source, Tag, Tags,
 };
+pub use custom::{BrokenField, CustomChange, CustomFields};
 pub use documents::Documents;
 pub use error::{ArchiveContactError, CreateContactError, ListContactsError, UpdateContactError};
+pub use fields::{ContactFields, ReadContactFieldError, WriteContactFieldError};
 pub use list::{ContactFilter, ContactOrder, ContactQuery, ContactRows, ListContacts};
 pub use service::{Contacts, CreateContact, ReadContactError};

@@ -135,6 +135,8 @@ pub struct ListContacts {
     pub cursor: Option<String>,
     /// Whether rows carry their notes.
     pub with_notes: bool,
+    /// Whether rows carry the values of the clinic's own fields.
+    pub with_custom_fields: bool,
 }
 
 /// A page of contacts, as the store is asked for it.
@@ -150,6 +152,8 @@ pub struct ContactQuery {
     pub after: Option<Position>,
     /// Whether rows carry their notes.
     pub with_notes: bool,
+    /// Whether rows carry the values of the clinic's own fields.
+    pub with_custom_fields: bool,
 }
 
 /// What the store has of a [`ContactQuery`].

@@ -1,6 +1,6 @@
 //! What can be done with contacts, and by whom.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,12 +12,13 @@ use kernel::{
     Action, AuditEntry, ContactId, Denied, Event, Gate, Numbered, NumberedPage, Once, Page,
     Resource, StoreError, TenantContext, Toolkit, UserId,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::contact::{
     Contact, ContactEmail, ContactPatch, ContactPhone, ContactStatus, ContactSummary, NewContact,
     Notes, Source, Tags,
 };
+use crate::custom::{self, CustomChange, Writing};
 use crate::error::{
     ArchiveContactError, CreateContactError, ListContactsError, UpdateContactError,
 };
@@ -49,6 +50,8 @@ pub struct CreateContact {
     pub phones: Vec<ContactPhone>,
     /// E-mails, the primary one first.
     pub emails: Vec<ContactEmail>,
+    /// Values of the clinic's own fields, by key.
+    pub custom_fields: BTreeMap<String, Value>,
 }
 
 /// Contacts of a clinic.
@@ -90,6 +93,14 @@ impl Contacts {
         if let Some((field, index)) = first_repeated(&contact.phones, &contact.emails) {
             return Err(CreateContactError::Repeated { field, index });
         }
+        // Without values the store alone looks whether some are required.
+        let custom_fields = if contact.custom_fields.is_empty() {
+            CustomChange::default()
+        } else {
+            let fields = self.store.fields(cx).await?;
+            custom::read(&fields, contact.custom_fields, Writing::All)
+                .map_err(CreateContactError::CustomFields)?
+        };
         let id: ContactId = self.tools.id();
         let mut trace = self.trace("contact.create", "contact.created", id, 1);
         let new = NewContact {
@@ -105,13 +116,23 @@ impl Contacts {
             tags: contact.tags,
             phones: contact.phones,
             emails: contact.emails,
+            custom_fields,
             at: trace.at,
         };
         let made = Contact::from(new.clone());
         let values = made.created_values();
         trace.audit = trace.audit.changed(cx, self.tools.keys(), values);
         let claim = once.map(|once| once.claim(cx, &self.tools, &made));
-        self.store.create(cx, new, trace, claim).await
+        match self.store.create(cx, new, trace, claim).await {
+            Err(CreateContactError::FieldMissing) => {
+                let fields = self.store.fields(cx).await?;
+                let broken = custom::read(&fields, BTreeMap::new(), Writing::All);
+                Err(CreateContactError::CustomFields(
+                    broken.err().unwrap_or_default(),
+                ))
+            }
+            created => created,
+        }
     }
 
     /// Decides as [`Self::read`] does, for whoever keeps finished answers.
@@ -171,7 +192,7 @@ impl Contacts {
         cx: &TenantContext,
         id: ContactId,
         expected: Option<i64>,
-        patch: ContactPatch,
+        mut patch: ContactPatch,
     ) -> Result<Contact, UpdateContactError> {
         self.gate
             .authorize(cx, Action::ContactWrite, Resource::contact(id))
@@ -184,8 +205,17 @@ impl Contacts {
         if let Some((field, index)) = first_repeated(phones, emails) {
             return Err(UpdateContactError::Repeated { field, index });
         }
+        let given = std::mem::take(&mut patch.custom_fields);
+        let custom_fields = if given.is_empty() {
+            CustomChange::default()
+        } else {
+            let fields = self.store.fields(cx).await?;
+            custom::read(&fields, given, Writing::Some).map_err(UpdateContactError::CustomFields)?
+        };
         let trace = self.trace("contact.update", "contact.updated", id, 0);
-        self.store.update(cx, id, expected, patch, trace).await
+        self.store
+            .update(cx, id, expected, (patch, custom_fields), trace)
+            .await
     }
 
     /// Archives a contact; archiving it again changes nothing.
@@ -242,6 +272,7 @@ impl Contacts {
             rows: ask.limit.rows_to_fetch(),
             after,
             with_notes: ask.with_notes,
+            with_custom_fields: ask.with_custom_fields,
         };
         let found = self.store.list(cx, &query).await?;
         let mut items = found.rows;
@@ -272,6 +303,7 @@ impl Contacts {
             rows: page.limit().rows_to_fetch() - 1,
             after: None,
             with_notes: ask.with_notes,
+            with_custom_fields: ask.with_custom_fields,
         };
         let found = self.store.list_numbered(cx, &query, page.skipped()).await?;
         // Whether such a page exists is not known.

@@ -82,6 +82,54 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.consent_texts (clinic_id, id) {
+        clinic_id -> Uuid,
+        id -> Uuid,
+        purpose -> Text,
+        version -> Int4,
+        body -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    app.contact_consents (clinic_id, id) {
+        clinic_id -> Uuid,
+        id -> Uuid,
+        contact_id -> Uuid,
+        /// personal
+        purpose -> Text,
+        /// personal
+        channel -> Text,
+        revokes -> Nullable<Uuid>,
+        text_id -> Nullable<Uuid>,
+        at -> Timestamptz,
+        recorded_at -> Timestamptz,
+        recorded_by_kind -> Text,
+        recorded_by -> Nullable<Uuid>,
+        /// personal
+        proof -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    app.contact_fields (clinic_id, id) {
+        clinic_id -> Uuid,
+        id -> Uuid,
+        key -> Text,
+        label -> Text,
+        kind -> Text,
+        options -> Jsonb,
+        required -> Bool,
+        place -> Int2,
+        row_version -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        archived_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     app.contact_identities (clinic_id, kind, key) {
         clinic_id -> Uuid,
         kind -> Text,
@@ -152,6 +200,8 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         archived_at -> Nullable<Timestamptz>,
+        /// medical
+        custom_fields -> Jsonb,
     }
 }
 
@@ -588,6 +638,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     channels,
     clinic_plans,
     clinics,
+    consent_texts,
+    contact_consents,
+    contact_fields,
     contact_identities,
     contact_tags,
     contact_tokens,

@@ -144,6 +144,7 @@ async fn numbered(
             rows: 20,
             after: None,
             with_notes: false,
+            with_custom_fields: false,
         };
         let page = store.list_numbered(cx, &query, skipped).await.unwrap();
         let found: Vec<Uuid> = page.items.iter().map(|row| row.id.into()).collect();
@@ -197,6 +198,7 @@ async fn pages_of_every_filter_and_order_hold_just_what_passes() {
                     rows: 101,
                     after: after.take(),
                     with_notes: false,
+                    with_custom_fields: false,
                 };
                 let answer = store.list(&clinics.a.cx, &query).await.unwrap();
                 let page = answer.rows;
@@ -222,6 +224,7 @@ async fn pages_of_every_filter_and_order_hold_just_what_passes() {
         rows: 101,
         after: None,
         with_notes: false,
+        with_custom_fields: false,
     };
     let other = store.list(&clinics.b.cx, &query).await.unwrap();
     assert!(other.rows.is_empty());

@@ -97,6 +97,7 @@ impl World {
 
     async fn create(&self, name: &str, phones: &[&str], emails: &[&str]) {
         let contact = CreateContact {
+            custom_fields: std::collections::BTreeMap::new(),
             name: PersonName::parse(name).unwrap(),
             social_name: None,
             birth_date: None,

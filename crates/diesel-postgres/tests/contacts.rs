@@ -70,6 +70,7 @@ impl World {
 
 fn named(name: &str) -> CreateContact {
     CreateContact {
+        custom_fields: std::collections::BTreeMap::new(),
         name: PersonName::parse(name).unwrap(),
         social_name: None,
         birth_date: None,

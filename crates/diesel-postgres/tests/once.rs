@@ -77,6 +77,7 @@ impl World {
 
 fn named(name: &str) -> CreateContact {
     CreateContact {
+        custom_fields: std::collections::BTreeMap::new(),
         name: PersonName::parse(name).unwrap(),
         social_name: None,
         birth_date: None,
@@ -235,6 +236,7 @@ async fn a_key_in_flight_is_refused_at_once_and_free_after_a_rollback() {
         tags: Tags::default(),
         phones: Vec::new(),
         emails: Vec::new(),
+        custom_fields: contacts::CustomChange::default(),
         at: world.tools.now(),
     });
     let claim = once.claim(cx, &world.tools, &someone);

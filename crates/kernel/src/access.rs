@@ -38,6 +38,8 @@ actions! {
     ContactWrite = "contact.write",
     /// Archive and restore contacts.
     ContactArchive = "contact.archive",
+    /// Define the clinic's own fields of contacts, and the texts by which consent is asked.
+    ContactConfigure = "contact.configure",
     /// Read channels (never their secrets).
     ChannelRead = "channel.read",
     /// Create channels, rotate their secrets, disable them.

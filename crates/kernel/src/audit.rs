@@ -4,6 +4,7 @@
 //! An entry names fields and holds keyed hashes of values, never the values: the audit outlives
 //! what it speaks of (Lei 13.787/2018 asks for twenty years).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -113,7 +114,7 @@ impl Purpose {
 /// A field that differs, with the bytes that enter its keyed hashes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChangedValue {
-    field: &'static str,
+    field: Cow<'static, str>,
     before: Option<Vec<u8>>,
     after: Option<Vec<u8>>,
 }
@@ -122,7 +123,16 @@ impl ChangedValue {
     /// A field that held `before` and holds `after`; `None` is empty.
     pub const fn new(field: &'static str, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -> Self {
         Self {
-            field,
+            field: Cow::Borrowed(field),
+            before,
+            after,
+        }
+    }
+
+    /// The same, of a field whose name is a clinic's own.
+    pub const fn named(field: String, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -> Self {
+        Self {
+            field: Cow::Owned(field),
             before,
             after,
         }
@@ -139,8 +149,8 @@ impl ChangedValue {
     }
 
     /// The field's name.
-    pub const fn field(&self) -> &'static str {
-        self.field
+    pub fn field(&self) -> &str {
+        &self.field
     }
 }
 
@@ -154,7 +164,7 @@ impl fmt::Debug for ChangedValue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldChange {
     /// The field's name, as in the API.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// Keyed hash of the former value, where there was one.
     pub before: Option<[u8; 32]>,
     /// Keyed hash of the new value, where there is one: entries can be compared without knowing

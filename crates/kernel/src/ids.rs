@@ -80,6 +80,12 @@ typed_ids! {
     UserId,
     /// A contact (client, patient) of one clinic.
     ContactId,
+    /// A consent of a contact, or its revocation.
+    ConsentId,
+    /// A version of a text by which consent is asked.
+    ConsentTextId,
+    /// A field of a clinic's own, of which its contacts have values.
+    ContactFieldId,
     /// A WhatsApp channel (number or instance) of one clinic.
     ChannelId,
     /// A webhook endpoint: what a provider's signature authenticates.

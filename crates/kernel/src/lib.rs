@@ -40,9 +40,9 @@ pub use error::StoreError;
 pub use event::Event;
 pub use identity::{Claim, Identity, IdentityKey, IdentityKind};
 pub use ids::{
-    AuditId, BranchId, ChannelId, ClinicId, ContactId, ConversationId, EndpointId, EventId,
-    InboxId, InvalidId, InvitationId, JobId, MailId, MessageId, RequestId, SessionId, TypedId,
-    UserId,
+    AuditId, BranchId, ChannelId, ClinicId, ConsentId, ConsentTextId, ContactFieldId, ContactId,
+    ConversationId, EndpointId, EventId, InboxId, InvalidId, InvitationId, JobId, MailId,
+    MessageId, RequestId, SessionId, TypedId, UserId,
 };
 pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
 pub use once::{Once, OnceKey, Repeat};

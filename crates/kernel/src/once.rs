@@ -93,6 +93,15 @@ impl<T: ?Sized> Once<T> {
     }
 }
 
+impl<T: ?Sized> Clone for Once<T> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key,
+            answer: Arc::clone(&self.answer),
+        }
+    }
+}
+
 impl<T: ?Sized> fmt::Debug for Once<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Once")

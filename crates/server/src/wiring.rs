@@ -9,7 +9,7 @@ use clinics::{
     Access, Administration, Branches, Clinics, Flags, Invitations, Lockout, LockoutPolicy, Members,
     PasswordHasher, PasswordResets, RolloutAdministration, SessionPolicy, Sessions,
 };
-use contacts::{Contacts, Documents};
+use contacts::{Consents, ContactFields, Contacts, Documents};
 use conversations::ports::Decoders;
 use conversations::{ChangeProcessing, Channels, Inbox, SharedEndpoints, WebhookIngress};
 use diesel_postgres::audit::PgAuditTrail;
@@ -17,7 +17,9 @@ use diesel_postgres::clinics::{
     PgAdministration, PgAttempts, PgBranches, PgClinics, PgInvitations, PgLogin, PgMails,
     PgMembers, PgRollout, PgSessions,
 };
-use diesel_postgres::contacts::{PgContactStore, PgDocumentStore};
+use diesel_postgres::contacts::{
+    PgConsentStore, PgContactFieldStore, PgContactStore, PgDocumentStore,
+};
 use diesel_postgres::conversations::{
     PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
 };
@@ -314,6 +316,10 @@ pub struct Services {
     pub branches: Branches,
     /// Its contacts.
     pub contacts: Contacts,
+    /// What these allow.
+    pub consents: Consents,
+    /// What it wants to know of them beside what every clinic does.
+    pub contact_fields: ContactFields,
     /// Its WhatsApp numbers.
     pub channels: Channels,
     /// Its conversations.
@@ -357,6 +363,8 @@ impl Services {
         let clinics = Arc::new(PgClinics::new(database.clone()));
         let branches = Arc::new(PgBranches::new(database.clone()));
         let contacts = Arc::new(PgContactStore::new(database.clone(), Arc::clone(keys)));
+        let consents = Arc::new(PgConsentStore::new(database.clone()));
+        let fields = Arc::new(PgContactFieldStore::new(database.clone()));
         let channels = Arc::new(PgChannelStore::new(database.clone(), tools.clone()));
         let inbox = Arc::new(PgConversationStore::new(database.clone(), tools.clone()));
         let ingress = Arc::new(PgIngress::new(database.clone()));
@@ -399,6 +407,8 @@ impl Services {
             branches: Branches::new(branches, clinics.clone(), gate.clone(), tools.clone()),
             clinics: Clinics::new(clinics, gate.clone(), tools.clone()),
             contacts: Contacts::new(contacts, gate.clone(), tools.clone()),
+            consents: Consents::new(consents, gate.clone(), tools.clone()),
+            contact_fields: ContactFields::new(fields, gate.clone(), tools.clone()),
             channels: Channels::new(channels, decoders(), gate.clone(), tools.clone()),
             inbox: Inbox::new(inbox, gate, tools.clone()),
             ingress: WebhookIngress::new(ingress.clone(), ingress, decoders(), jobs, tools),
@@ -428,6 +438,8 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
         clinics,
         branches,
         contacts,
+        consents,
+        contact_fields,
         channels,
         inbox,
         ingress,
@@ -450,6 +462,8 @@ pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -
     .with(clinics)
     .with(branches)
     .with(contacts)
+    .with(consents)
+    .with(contact_fields)
     .with(channels)
     .with(inbox)
     .with(ingress)

@@ -384,7 +384,7 @@ async fn no_role_learns_anything_but_that_it_may_not_and_each_attempt_is_audited
         if !operation.is_tenant() || permission.split('.').nth(1) == Some("read") {
             continue;
         }
-        let path = operation.path.replace("{id}", &Uuid::max().to_string());
+        let path = common::records::filled(&operation, &Uuid::max().to_string());
         let ask = || stage.acting(&token, clinic, &operation.method, &path);
         for ask in [
             ask(),

@@ -131,6 +131,7 @@ pub(crate) async fn all(client: &Client, crowd: Crowd) -> Vec<Case> {
                         rows: PageLimit::default().rows_to_fetch(),
                         after,
                         with_notes: false,
+                        with_custom_fields: false,
                     }),
                     budget,
                 });
@@ -147,6 +148,7 @@ pub(crate) async fn all(client: &Client, crowd: Crowd) -> Vec<Case> {
                         rows: 100,
                         after: None,
                         with_notes: false,
+                        with_custom_fields: false,
                     },
                     500,
                 ),
@@ -217,6 +219,7 @@ async fn searches(client: &Client, clinic: usize, size: &str) -> Vec<Case> {
                     rows: 20,
                     after: None,
                     with_notes: false,
+                    with_custom_fields: false,
                 },
                 0,
             ),
@@ -246,6 +249,7 @@ async fn searches(client: &Client, clinic: usize, size: &str) -> Vec<Case> {
                     rows: PageLimit::default().rows_to_fetch(),
                     after: deep.then(|| middles.position(order)),
                     with_notes: false,
+                    with_custom_fields: false,
                 }),
                 // Each word is counted; then the rarest one's contacts are listed, held against the
                 // other words, and fetched; or as many are walked past, held against each word.

@@ -25,6 +25,7 @@ const CLOCKS_APART: TimeDelta = TimeDelta::days(1);
 pub(super) struct ListStatement {
     pub(super) order: ContactOrder,
     with_notes: bool,
+    with_custom_fields: bool,
     statuses: Vec<&'static str>,
     tag: Option<String>,
     owner: Option<Uuid>,
@@ -47,6 +48,7 @@ impl ListStatement {
         Self {
             order: query.order,
             with_notes: query.with_notes,
+            with_custom_fields: query.with_custom_fields,
             statuses: filter
                 .statuses
                 .iter()
@@ -98,7 +100,7 @@ pub(super) const fn sorting(order: ContactOrder) -> (&'static str, bool) {
 }
 
 /// The columns of a row, but for whether it matches and is a stop.
-pub(super) fn columns(with_notes: bool, out: &mut AstPass<'_, '_, Pg>) {
+pub(super) fn columns(with_notes: bool, with_custom_fields: bool, out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(
         "SELECT c.id, c.name, c.name_key, c.social_name, c.birth_date, c.status, c.source, \
          c.owner_id, c.tags, c.primary_phone, c.primary_email, ",
@@ -107,6 +109,11 @@ pub(super) fn columns(with_notes: bool, out: &mut AstPass<'_, '_, Pg>) {
         "c.notes"
     } else {
         "NULL::text AS notes"
+    });
+    out.push_sql(if with_custom_fields {
+        ", c.custom_fields"
+    } else {
+        ", NULL::jsonb AS custom_fields"
     });
     out.push_sql(", c.row_version, c.created_at, c.updated_at");
 }
@@ -119,7 +126,7 @@ impl QueryFragment<Pg> for ListStatement {
         if self.must_gather() {
             return self.gathered(&mut out);
         }
-        columns(self.with_notes, &mut out);
+        columns(self.with_notes, self.with_custom_fields, &mut out);
         out.push_sql(", true, false FROM app.contacts c WHERE ");
         self.conditions(Filters::Plain, &mut out)?;
         self.page_order("c", &mut out);
@@ -182,7 +189,7 @@ impl ListStatement {
         self.few(true, out)?;
         // The limit keeps this from being worked out once for each list.
         out.push_sql(") AS ids LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
-        columns(self.with_notes, out);
+        columns(self.with_notes, self.with_custom_fields, out);
         out.push_sql(
             ", true, false FROM unnest(n.ids) AS candidate (contact_id), app.contacts c \
              WHERE n.ids IS NOT NULL AND c.id = candidate.contact_id AND ",
@@ -191,7 +198,7 @@ impl ListStatement {
         self.page_order("c", out);
         out.push_sql(LONGEST_PAGE);
         out.push_sql(") UNION ALL (");
-        columns(self.with_notes, out);
+        columns(self.with_notes, self.with_custom_fields, out);
         out.push_sql(", true, false FROM app.contacts c WHERE n.ids IS NULL AND ");
         self.conditions(Filters::OnTheWay, out)?;
         self.page_order("c", out);
@@ -214,7 +221,7 @@ impl ListStatement {
         words.few(out)?;
         // The limits keep this from being worked out once for each list.
         out.push_sql(" AS ids LIMIT 1) k LIMIT 1) n, LATERAL (SELECT p.* FROM ((");
-        columns(self.with_notes, out);
+        columns(self.with_notes, self.with_custom_fields, out);
         out.push_sql(
             ", true AS matches, false AS is_stop \
              FROM unnest(n.ids) AS candidate (contact_id), app.contacts c \
@@ -227,7 +234,7 @@ impl ListStatement {
         self.page_order("c", out);
         out.push_sql(LONGEST_PAGE);
         out.push_sql(") UNION ALL (");
-        columns(self.with_notes, out);
+        columns(self.with_notes, self.with_custom_fields, out);
         out.push_sql(", c.matches, c.is_stop FROM (SELECT c.*, (");
         words.matching(out)?;
         self.filters(")", out)?;

@@ -161,6 +161,7 @@ impl NumberedStatement {
 pub(super) struct RowsById {
     pub(super) ids: Vec<uuid::Uuid>,
     pub(super) with_notes: bool,
+    pub(super) with_custom_fields: bool,
 }
 
 impl QueryId for RowsById {
@@ -176,7 +177,7 @@ impl TenantSelect for RowsById {}
 
 impl QueryFragment<Pg> for RowsById {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        columns(self.with_notes, &mut out);
+        columns(self.with_notes, self.with_custom_fields, &mut out);
         out.push_sql(", true, false FROM app.contacts c WHERE c.clinic_id = s.t AND c.id = ANY (");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(")");

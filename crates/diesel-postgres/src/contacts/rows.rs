@@ -2,18 +2,19 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use contacts::{
-    Contact, ContactEmail, ContactPhone, ContactStatus, ContactSummary, Label, Notes, Source, Tag,
-    Tags,
+    Contact, ContactEmail, ContactPhone, ContactStatus, ContactSummary, CustomFields, Label, Notes,
+    Source, Tag, Tags,
 };
 use diesel::prelude::Queryable;
 use diesel::sql_types::{
-    Array, BigInt, Bool, Bytea, Date, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+    Array, BigInt, Bool, Bytea, Date, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
 use kernel::document::Document;
 use kernel::email::Email;
 use kernel::phone::Phone;
 use kernel::text::PersonName;
 use kernel::{ContactId, KeyOwner, KeyPurpose, Keys, Sensitive, StoreError, TenantContext};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// SQL types of [`ContactRow`].
@@ -38,6 +39,7 @@ pub(super) type ContactColumns = (
     Array<Text>,
     Array<Nullable<Text>>,
     Bool,
+    Jsonb,
 );
 
 /// A contact with its identities gathered.
@@ -64,6 +66,7 @@ pub(super) struct ContactRow {
     labels: Vec<Option<String>>,
     /// Whether a person gave the name, and not a provider's profile.
     pub(super) name_is_given: bool,
+    custom_fields: Value,
 }
 
 fn status(name: &str) -> Result<ContactStatus, StoreError> {
@@ -154,6 +157,7 @@ impl ContactRow {
                 .map_err(|_| corrupt("contacts.tags"))?,
             phones,
             emails,
+            custom_fields: CustomFields::kept(self.custom_fields),
             whatsapp_ids,
             merged_into: self.merged_into.map(Into::into),
             version: self.version,
@@ -178,6 +182,7 @@ pub(super) type SummaryColumns = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
+    Nullable<Jsonb>,
     BigInt,
     Timestamptz,
     Timestamptz,
@@ -200,6 +205,7 @@ pub(super) struct SummaryRow {
     phone_number: Option<String>,
     email: Option<String>,
     notes: Option<String>,
+    custom_fields: Option<Value>,
     version: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -227,6 +233,7 @@ impl TryFrom<SummaryRow> for ContactSummary {
             phone_number: row.phone_number.map(Into::into),
             email: row.email.map(Into::into),
             notes: row.notes.map(Into::into),
+            custom_fields: row.custom_fields.map(CustomFields::kept),
             version: row.version,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::sql_types::{
-    Array, Bool, Bytea, Date, Nullable, SmallInt, Text, Timestamptz, Untyped, Uuid as SqlUuid,
+    Array, Bool, Bytea, Date, Jsonb, Nullable, SmallInt, Text, Timestamptz, Untyped,
+    Uuid as SqlUuid,
 };
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::contacts::rows::ContactColumns;
@@ -17,7 +19,7 @@ macro_rules! contact_columns {
                 c.status_before_archive, c.source, c.owner_id, c.notes, c.tags, c.merged_into,
                 c.row_version, c.created_at, c.updated_at, c.archived_at,
                 coalesce(i.kinds, '{}'), coalesce(i.identities, '{}'), coalesce(i.labels, '{}'),
-                c.name_source = 'person'
+                c.name_source = 'person', c.custom_fields
             FROM app.contacts c LEFT JOIN LATERAL (
                 SELECT array_agg(x.kind ORDER BY x.kind, x.rank, x.key) AS kinds,
                        array_agg(x.value ORDER BY x.kind, x.rank, x.key) AS identities,
@@ -46,6 +48,12 @@ statement! {
 }
 
 statement! {
+    /// Fails where the clinic demands a field of its own that is not among these.
+    pub(super) struct RequireFields<'a> { keys: Vec<&'a str> => Array<Text> } -> Untyped =
+        "SELECT app.require_contact_fields(?)"
+}
+
+statement! {
     pub(super) struct InsertContact<'a> {
         clinic: Uuid => SqlUuid,
         id: Uuid => SqlUuid,
@@ -63,12 +71,14 @@ statement! {
         tags: Vec<&'a str> => Array<Text>,
         primary_phone: Option<&'a str> => Nullable<Text>,
         primary_email: Option<&'a str> => Nullable<Text>,
+        custom_fields: Value => Jsonb,
         created_at: DateTime<Utc> => Timestamptz,
         updated_at: DateTime<Utc> => Timestamptz,
     } -> Untyped = "INSERT INTO app.contacts (clinic_id, id, name, name_key, name_source, social_name,
             birth_date, document_kind, document_sealed, document_mac, status, source, owner_id, notes,
-            tags, primary_phone, primary_email, curated, row_version, created_at, updated_at)
-        VALUES (?, ?, ?, ?, 'person', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, true, 1, ?, ?)"
+            tags, primary_phone, primary_email, custom_fields, curated, row_version, created_at,
+            updated_at)
+        VALUES (?, ?, ?, ?, 'person', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, true, 1, ?, ?)"
 }
 
 statement! {
@@ -88,13 +98,14 @@ statement! {
         tags: Vec<&'a str> => Array<Text>,
         primary_phone: Option<&'a str> => Nullable<Text>,
         primary_email: Option<&'a str> => Nullable<Text>,
+        custom_fields: Value => Jsonb,
         updated_at: DateTime<Utc> => Timestamptz,
         id: Uuid => SqlUuid,
     } -> Untyped = "UPDATE app.contacts SET name = ?, name_key = ?,
             name_source = CASE WHEN ? THEN 'person' ELSE name_source END, social_name = ?,
             birth_date = ?, document_kind = ?, document_sealed = ?, document_mac = ?, status = ?,
             source = ?, owner_id = ?, notes = ?, tags = ?, primary_phone = ?, primary_email = ?,
-            curated = true, row_version = row_version + 1, updated_at = ?
+            custom_fields = ?, curated = true, row_version = row_version + 1, updated_at = ?
         WHERE clinic_id = app.current_clinic() AND id = ?"
 }
 

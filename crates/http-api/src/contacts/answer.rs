@@ -1,7 +1,7 @@
 //! What is answered about contacts.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use contacts::{Contact, ContactSummary, Label};
+use contacts::{Contact, ContactSummary, CustomFields, Label};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -19,6 +19,7 @@ const ROW_FIELDS: &[&str] = &[
     "phoneNumber",
     "email",
     "notes",
+    "customFields",
     "createdAt",
     "updatedAt",
 ];
@@ -38,6 +39,7 @@ const CONTACT_FIELDS: &[&str] = &[
     "tags",
     "phones",
     "emails",
+    "customFields",
     "whatsappIds",
     "mergedInto",
     "createdAt",
@@ -67,10 +69,10 @@ impl std::fmt::Display for UnknownField {
 }
 
 impl Fields {
-    /// What a row has when nothing is asked: all but notes.
+    /// What a row has when nothing is asked: all but notes and the clinic's own fields.
     pub(super) fn of_rows() -> Self {
         let mut fields = Self::every(ROW_FIELDS);
-        fields.chosen &= !bit(ROW_FIELDS, "notes");
+        fields.chosen &= !(bit(ROW_FIELDS, "notes") | bit(ROW_FIELDS, "customFields"));
         fields
     }
 
@@ -176,6 +178,9 @@ pub(super) struct RowSchema {
     email: Option<String>,
     /// Only when `fields` asks for it.
     notes: Option<String>,
+    /// Values of the clinic's own fields, by key; only when `fields` asks for them.
+    #[schema(value_type = Option<Object>)]
+    custom_fields: Option<serde_json::Value>,
     created_at: Option<DateTime<Utc>>,
     updated_at: Option<DateTime<Utc>>,
 }
@@ -222,6 +227,7 @@ impl Serialize for RowAnswer {
         )?;
         out.put("email", &row.email.as_ref().map(kernel::Sensitive::expose))?;
         out.put("notes", &row.notes.as_ref().map(kernel::Sensitive::expose))?;
+        out.put("customFields", &row.custom_fields.as_ref().map(Custom))?;
         out.put("createdAt", &row.created_at)?;
         out.put("updatedAt", &row.updated_at)?;
         out.map.end()
@@ -279,6 +285,10 @@ pub(super) struct ContactSchema {
     phones: Option<Vec<EntrySchema>>,
     /// The primary one first.
     emails: Option<Vec<EntrySchema>>,
+    /// Values of the clinic's own fields, by key: each of its field's type. Those of archived fields
+    /// and of removed options are there too.
+    #[schema(value_type = Option<Object>)]
+    custom_fields: Option<serde_json::Value>,
     /// WhatsApp ids that carry no phone.
     whatsapp_ids: Option<Vec<String>>,
     /// The contact this one was merged into.
@@ -297,9 +307,18 @@ pub(super) fn example() -> serde_json::Value {
         "notes": null, "tags": ["retorno"],
         "phones": [{"value": "+5511987654321", "label": "celular"}],
         "emails": [{"value": "helena@example.com", "label": null}],
-        "whatsappIds": [], "mergedInto": null, "createdAt": "2026-11-03T12:30:00Z",
+        "customFields": {}, "whatsappIds": [], "mergedInto": null, "createdAt": "2026-11-03T12:30:00Z",
         "updatedAt": "2026-11-03T12:30:00Z", "archivedAt": null,
     })
+}
+
+/// Values of the clinic's own fields, on their way out.
+struct Custom<'a>(&'a CustomFields);
+
+impl Serialize for Custom<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter())
+    }
 }
 
 /// A contact, on its way out.
@@ -371,6 +390,7 @@ impl Serialize for ContactAnswer<'_> {
         out.put("tags", &tags)?;
         out.put("phones", &phones)?;
         out.put("emails", &emails)?;
+        out.put("customFields", &Custom(&contact.custom_fields))?;
         out.put("whatsappIds", &whatsapp_ids)?;
         out.put("mergedInto", &contact.merged_into)?;
         out.put("createdAt", &contact.created_at)?;

@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, get, patch, post, web};
 use contacts::error::Taken;
 use contacts::{
-    ArchiveContactError, Contact, Contacts, CreateContactError, ListContactsError,
+    ArchiveContactError, BrokenField, Contact, Contacts, CreateContactError, ListContactsError,
     ReadContactError, UpdateContactError,
 };
 use kernel::{ContactId, TenantContext, Toolkit, TypedId as _};
@@ -22,7 +22,7 @@ use crate::problem::{Problem, ProblemDocument};
 use crate::{Answer, Body, EntityTag, IdempotencyKey, IfMatch, PageAnswer, Query, Tenant};
 
 /// Adds the handlers of this file.
-pub fn routes(config: &mut ServiceConfig<'_>) {
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(list)
         .service(create)
@@ -352,6 +352,18 @@ fn unknown_owner() -> Problem {
         )
 }
 
+/// Each broken rule under its field's key.
+fn custom_fields(broken: Vec<BrokenField>) -> Problem {
+    let problem = Problem::new(ProblemCode::InvalidBody);
+    broken.into_iter().fold(problem, |problem, it| {
+        let name = match &it.key {
+            Some(key) => format!("customFields.{}", key.as_str()),
+            None => "customFields".to_owned(),
+        };
+        problem.param(name, it.code, it.rule)
+    })
+}
+
 fn archived_status() -> Problem {
     Problem::new(ProblemCode::RuleViolated)
         .detail("A contact is archived by an act of its own.")
@@ -370,6 +382,9 @@ impl From<CreateContactError> for Problem {
             CreateContactError::Repeated { field, index } => repeated(field, index),
             CreateContactError::UnknownOwner => unknown_owner(),
             CreateContactError::ArchivedStatus => archived_status(),
+            // The service says which, unless it was given or archived meanwhile.
+            CreateContactError::FieldMissing => custom_fields(Vec::new()),
+            CreateContactError::CustomFields(broken) => custom_fields(broken),
             CreateContactError::Store(error) => error.into(),
         }
     }
@@ -387,6 +402,7 @@ impl From<UpdateContactError> for Problem {
             UpdateContactError::Repeated { field, index } => repeated(field, index),
             UpdateContactError::UnknownOwner => unknown_owner(),
             UpdateContactError::ArchivedStatus => archived_status(),
+            UpdateContactError::CustomFields(broken) => custom_fields(broken),
             UpdateContactError::Store(error) => error.into(),
         }
     }

@@ -1,5 +1,7 @@
 //! What callers send about contacts, and how it becomes the domain's.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use contacts::contact::InvalidText;
 use contacts::search::Search;
@@ -13,6 +15,7 @@ use kernel::phone::Phone;
 use kernel::text::PersonName;
 use kernel::{NumberedPage, PageLimit, UserId};
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
@@ -89,6 +92,11 @@ pub(super) struct CreateContactRequest {
     /// The primary one first; at most 20. Each may be one contact's only.
     #[serde(default)]
     emails: Vec<Entry>,
+    /// Values of the clinic's own fields (`/contact-fields`), by key, each of its field's type. Those
+    /// that the clinic requires must be there.
+    #[serde(default)]
+    #[schema(value_type = Object, required = false)]
+    custom_fields: BTreeMap<String, Value>,
 }
 
 /// A change of a contact: what is not named stays, lists are replaced whole. Null empties
@@ -142,6 +150,11 @@ pub(super) struct UpdateContactRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Vec<Entry>, required = false)]
     emails: Option<Vec<Entry>>,
+    /// Some of the values of the clinic's own fields, by key: null empties one, those that are not
+    /// named stay.
+    #[serde(default)]
+    #[schema(value_type = Object, required = false)]
+    custom_fields: BTreeMap<String, Value>,
 }
 
 /// Which contacts, in which order, how many.
@@ -190,8 +203,8 @@ pub(super) struct ListContactsQuery {
     /// `limit`, or none, while `hasMore` is true, and the pages after it hold the rest.
     #[param(example = "helena naka")]
     search: Option<String>,
-    /// Only these fields of each row, separated by commas; `id` always comes. All but `notes`
-    /// when not given.
+    /// Only these fields of each row, separated by commas; `id` always comes. All but `notes` and
+    /// `customFields` when not given.
     #[param(example = "name,phoneNumber")]
     fields: Option<String>,
 }
@@ -326,6 +339,7 @@ impl CreateContactRequest {
             tags,
             phones,
             emails,
+            custom_fields: self.custom_fields,
         })
     }
 }
@@ -375,6 +389,7 @@ impl UpdateContactRequest {
             tags: self.tags.and_then(|list| tags(&mut rules, &list)),
             phones: self.phones.map(|list| phones(&mut rules, &list)),
             emails: self.emails.map(|list| emails(&mut rules, &list)),
+            custom_fields: self.custom_fields,
         };
         rules.done(patch)
     }
@@ -481,12 +496,14 @@ impl ListContactsQuery {
                 .and_then(|words| rules.keep("search", "length", Search::parse(&words))),
         };
         let with_notes = fields.has("notes");
+        let with_custom_fields = fields.has("customFields");
         let ask = ListContacts {
             filter,
             order,
             limit,
             cursor: self.cursor,
             with_notes,
+            with_custom_fields,
         };
         let page = numbered_page(self.page, ask.cursor.as_deref(), limit);
         let (ask, fields) = rules.done((ask, fields))?;

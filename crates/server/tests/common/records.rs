@@ -10,7 +10,7 @@ pub(crate) const RANDOM: &str = "01936f5e-8e2a-7c3b-9d4e-5f6a7b8c9d0e";
 /// Ids of clinic B's records, by the path segment before the id: made by the documented examples.
 pub(crate) async fn foreign_records(stage: &Stage) -> BTreeMap<&'static str, String> {
     let mut found = BTreeMap::new();
-    for kind in ["contacts", "branches", "channels"] {
+    for kind in ["contacts", "contact-fields", "branches", "channels"] {
         let path = format!("/api/v1/{kind}");
         let operations = operations();
         let create = operations

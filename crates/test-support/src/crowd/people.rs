@@ -250,6 +250,7 @@ impl Person {
         };
         let age = TimeDelta::days(i64::try_from(dice.below(30_000)).unwrap_or(0));
         let contact = NewContact {
+            custom_fields: contacts::CustomChange::default(),
             id: dice.id(at).into(),
             name: PersonName::parse(&name).expect("a name"),
             social_name: dice

@@ -1,0 +1,2 @@
+DROP TABLE app.contact_consents;
+DROP TABLE app.consent_texts;
