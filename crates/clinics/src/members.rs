@@ -427,11 +427,8 @@ mod tests {
             own_agenda_only: Some(false),
             status: None,
         };
-        let fields: Vec<_> = member
-            .apply(patch.clone())
-            .iter()
-            .map(ChangedValue::field)
-            .collect();
+        let changes = member.apply(patch.clone());
+        let fields: Vec<_> = changes.iter().map(ChangedValue::field).collect();
         assert_eq!(fields, ["role", "branches"]);
         assert_eq!(member.branches, Some(vec![one, other]));
         assert!(
