@@ -206,6 +206,7 @@ impl Bench {
                     .expect("an e-mail"),
                 label: None,
             }],
+            custom_fields: std::collections::BTreeMap::new(),
         };
         let key = OnceKey::new(
             cx,
@@ -229,6 +230,7 @@ async fn list(store: &PgContactStore, cx: &TenantContext) {
         rows: PageLimit::default().rows_to_fetch(),
         after: None,
         with_notes: false,
+        with_custom_fields: false,
     };
     let rows = store.list(cx, &query).await;
     rows.expect("a list comes");
