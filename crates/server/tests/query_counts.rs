@@ -89,6 +89,16 @@ async fn fill(stage: &Stage, path: &str, from: usize, until: usize) -> Option<Ro
                 body["email"] = format!("convite{number}@example.com").into();
                 create(stage, path, &body).await;
             }
+            "/api/v1/contact-fields" => {
+                let mut body = example(&find(path, "post"));
+                body["key"] = format!("campo-{number}").into();
+                create(stage, path, &body).await;
+            }
+            "/api/v1/consent-texts" => {
+                let mut body = example(&find(path, "post"));
+                body["text"] = format!("Autorizo o envio número {number}.").into();
+                create(stage, path, &body).await;
+            }
             "/api/v1/feature-flags" => return Some(Rows::Fixed),
             _ => return None,
         }
@@ -137,17 +147,24 @@ async fn create(stage: &Stage, path: &str, body: &Value) {
     assert!(done, "{path}: {} {}", created.status, created.body);
 }
 
+/// Whether an answer has an array `data`, in one of its forms at least.
+fn holds_rows(document: &Value, schema: &Value) -> bool {
+    let reference = schema["$ref"].as_str().unwrap_or_default();
+    let schema = match reference.strip_prefix("#/components/schemas/") {
+        Some(name) => &document["components"]["schemas"][name],
+        None => schema,
+    };
+    let forms = schema["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+    schema["properties"]["data"]["type"] == "array"
+        || forms.iter().any(|form| holds_rows(document, form))
+}
+
 /// Every list, by its answer in the document.
 fn lists() -> Vec<Operation> {
     let document: Value = serde_json::from_str(&http_api::openapi_document()).unwrap();
     let is_list = |operation: &Operation| {
         let schema = &operation.parts["responses"]["200"]["content"]["application/json"]["schema"];
-        let reference = schema["$ref"].as_str().unwrap_or_default();
-        let schema = match reference.strip_prefix("#/components/schemas/") {
-            Some(name) => &document["components"]["schemas"][name],
-            None => schema,
-        };
-        schema["properties"]["data"]["type"] == "array"
+        holds_rows(&document, schema)
     };
     operations()
         .into_iter()
