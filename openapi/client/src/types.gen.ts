@@ -521,6 +521,34 @@ export type Entry = {
 };
 
 /**
+ * A feature, and whether the clinic has it.
+ */
+export type FeatureFlag = {
+    /**
+     * What it switches.
+     */
+    description: string;
+    /**
+     * Whether it is on in this clinic.
+     */
+    isOn: boolean;
+    /**
+     * Its name.
+     */
+    name: string;
+};
+
+/**
+ * Every feature flag.
+ */
+export type FeatureFlags = {
+    /**
+     * All there are: clients must tolerate that one goes or comes.
+     */
+    data: Array<FeatureFlag>;
+};
+
+/**
  * Whether the server can work.
  */
 export type Health = {
@@ -3638,6 +3666,62 @@ export type ConversationMarkReadResponses = {
 };
 
 export type ConversationMarkReadResponse = ConversationMarkReadResponses[keyof ConversationMarkReadResponses];
+
+export type FeatureFlagListData = {
+    body?: never;
+    headers?: {
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/feature-flags';
+};
+
+export type FeatureFlagListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type FeatureFlagListError = FeatureFlagListErrors[keyof FeatureFlagListErrors];
+
+export type FeatureFlagListResponses = {
+    /**
+     * Every flag.
+     */
+    200: FeatureFlags;
+};
+
+export type FeatureFlagListResponse = FeatureFlagListResponses[keyof FeatureFlagListResponses];
 
 export type HealthReadData = {
     body?: never;
