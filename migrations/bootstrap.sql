@@ -33,6 +33,26 @@ BEGIN
         ALTER ROLE acolhe_owner SET lock_timeout = '5s';
         ALTER ROLE acolhe_owner SET timezone = 'UTC';
     END IF;
+    -- By default a server's log shows the bound values (names, documents, texts) beside each statement
+    -- that was slow or failed, and the row beside a broken constraint.
+    IF NOT EXISTS (
+        SELECT FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+        WHERE r.rolname = 'acolhe_app' AND s.setdatabase = 0
+          AND 'log_parameter_max_length=0' = ANY (s.setconfig)
+    ) THEN
+        BEGIN
+            ALTER ROLE acolhe_app SET log_parameter_max_length_on_error = 0;
+            ALTER ROLE acolhe_owner SET log_parameter_max_length_on_error = 0;
+            ALTER ROLE acolhe_app SET log_parameter_max_length = 0;
+            ALTER ROLE acolhe_owner SET log_parameter_max_length = 0;
+            ALTER ROLE acolhe_app SET log_error_verbosity = 'terse';
+            ALTER ROLE acolhe_owner SET log_error_verbosity = 'terse';
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING 'this account may not set log_parameter_max_length and log_error_verbosity'
+                USING HINT = 'Let a superuser set them to 0 and terse for the whole server, or GRANT '
+                    'SET ON PARAMETER and run this again: else its log may show patients'' data.';
+        END;
+    END IF;
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO acolhe_app, acolhe_owner', current_database());
     -- Schemas and trusted extensions are the owner's to make.

@@ -28,6 +28,7 @@ pub mod mail;
 mod mail_text;
 pub mod members;
 pub mod one_time;
+pub mod operators;
 pub mod password;
 pub mod password_reset;
 pub mod ports;
@@ -57,6 +58,7 @@ pub use lockout::{AttemptStore, Lockout, LockoutPolicy};
 pub use mail::{LinkBase, Post, PostSettings};
 pub use members::{Member, MemberFilter, MemberPatch, Members};
 pub use one_time::OneTimeToken;
+pub use operators::{ClinicTally, Operator, OperatorStore, OperatorToken, Operators};
 pub use password::{InvalidPassword, NewPassword};
 pub use password_reset::PasswordResets;
 pub use ports::{

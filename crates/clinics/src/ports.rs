@@ -78,6 +78,8 @@ pub enum SecurityEventKind {
     PasswordChanged,
     /// An account or an address failed so often that it has to wait.
     LockoutBegun,
+    /// A token that is no operator's came to the operators' listener.
+    OperatorRefused,
 }
 
 impl SecurityEventKind {
@@ -92,6 +94,7 @@ impl SecurityEventKind {
             Self::LinkRefused => "link.refused",
             Self::PasswordChanged => "password.changed",
             Self::LockoutBegun => "lockout.begun",
+            Self::OperatorRefused => "operator.refused",
         }
     }
 }

@@ -12,8 +12,8 @@ use diesel::sql_types::{
     Uuid as SqlUuid,
 };
 use kernel::job::{
-    AfterFailure, FailureCode, JobCensus, JobLeases, JobOutcomes, JobTally, Lease, LeaseLost,
-    LeasedJob, NewJob, Queue,
+    AfterFailure, DeadJob, FailureCode, JobCensus, JobLeases, JobOutcomes, JobTally, Lease,
+    LeaseLost, LeasedJob, NewJob, Queue,
 };
 use kernel::metrics::JobState;
 use kernel::{StoreError, SystemContext, TenantContext, TypedId};
@@ -116,6 +116,15 @@ statement! {
         "SELECT queue, state, jobs, oldest FROM sec.count_jobs()"
 }
 
+statement! {
+    struct ListDead {
+        most: i32 => Integer,
+    } -> (SqlUuid, SqlUuid, Text, Text, SmallInt, Nullable<Text>, Nullable<Timestamptz>) =
+        "SELECT clinic_id, job_id, queue, kind, attempts, failure, finished_at
+         FROM sec.list_dead_jobs(?)"
+}
+
+const LIST_DEAD: QueryName = query_name!("job.list_dead", "SELECT", "jobs");
 const COUNT: QueryName = query_name!("job.count", "SELECT", "jobs");
 const LEASE: QueryName = query_name!("job.lease", "SELECT", "jobs");
 const RENEW: QueryName = query_name!("job.renew", "SELECT", "jobs");
@@ -274,6 +283,30 @@ impl JobCensus for PgJobs {
             })
         };
         Ok(rows.into_iter().filter_map(known).collect())
+    }
+
+    async fn dead(&self, sys: &SystemContext, most: u16) -> Result<Vec<DeadJob>, StoreError> {
+        type Row = (
+            Uuid,
+            Uuid,
+            String,
+            String,
+            i16,
+            Option<String>,
+            Option<DateTime<Utc>>,
+        );
+        let most = i32::from(most);
+        let rows: Vec<Row> = self.db.system(sys, LIST_DEAD, ListDead { most }).await?;
+        let dead = |(clinic, id, queue, kind, attempts, failure, dead_since): Row| DeadJob {
+            clinic: clinic.into(),
+            id: id.into(),
+            queue,
+            kind,
+            failure,
+            attempts,
+            dead_since,
+        };
+        Ok(rows.into_iter().map(dead).collect())
     }
 }
 

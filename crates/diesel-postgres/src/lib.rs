@@ -35,6 +35,7 @@ pub mod jobs;
 pub mod migrations;
 pub mod name;
 mod once;
+pub mod operators;
 mod outbox;
 mod ping;
 mod pool;

@@ -486,6 +486,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    app.operators (id) {
+        id -> Uuid,
+        /// personal
+        name -> Text,
+        /// secret
+        token_hash -> Bytea,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+        last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     app.outbox (id) {
         id -> Int8,
         clinic_id -> Uuid,
@@ -663,6 +677,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     message_receipts,
     messages,
     one_time_tokens,
+    operators,
     outbox,
     password_resets,
     rollout_revision,

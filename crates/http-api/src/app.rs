@@ -214,7 +214,7 @@ pub fn app(
 }
 
 /// Failures of actix's own extractors, for handlers that use them.
-fn extractors(config: &mut web::ServiceConfig) {
+pub(crate) fn extractors(config: &mut web::ServiceConfig) {
     config
         .app_data(web::PayloadConfig::new(RAW_LIMIT))
         .app_data(

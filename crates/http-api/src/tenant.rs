@@ -146,7 +146,7 @@ async fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
     Ok(Signed { identity, origin })
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
+pub(crate) fn bearer(request: &HttpRequest) -> Option<&str> {
     let value = request
         .headers()
         .get(header::AUTHORIZATION)?

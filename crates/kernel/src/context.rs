@@ -258,6 +258,8 @@ pub enum SystemPurpose {
     OperatorCounts,
     /// Read which flags and plans are set.
     Rollout,
+    /// Find an operator by their token, note refused ones.
+    OperatorAccess,
 }
 
 /// The installation itself acts, before or across tenants. Reaches the database through the

@@ -110,4 +110,6 @@ typed_ids! {
     InvitationId,
     /// A mail of the outbox.
     MailId,
+    /// An operator of the installation.
+    OperatorId,
 }

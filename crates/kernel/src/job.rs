@@ -150,11 +150,33 @@ pub struct JobTally {
     pub oldest: Option<DateTime<Utc>>,
 }
 
+/// A dead letter as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadJob {
+    /// Whose it is.
+    pub clinic: ClinicId,
+    /// Its id.
+    pub id: JobId,
+    /// Its queue, which may be another version's.
+    pub queue: String,
+    /// What was to be done.
+    pub kind: String,
+    /// Why it failed last.
+    pub failure: Option<String>,
+    /// How often it was tried.
+    pub attempts: i16,
+    /// When it was given up.
+    pub dead_since: Option<DateTime<Utc>>,
+}
+
 /// What operators see of the jobs of all clinics: never a payload.
 #[async_trait]
 pub trait JobCensus: Send + Sync {
     /// How many there are. What has none is left out.
     async fn count(&self, sys: &SystemContext) -> Result<Vec<JobTally>, StoreError>;
+
+    /// The newest dead letters, `most` at most.
+    async fn dead(&self, sys: &SystemContext, most: u16) -> Result<Vec<DeadJob>, StoreError>;
 }
 
 /// Tells the workers of this process that a job may be due, so that none waits for a poll. Never

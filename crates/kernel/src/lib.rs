@@ -42,7 +42,7 @@ pub use identity::{Claim, Identity, IdentityKey, IdentityKind};
 pub use ids::{
     AuditId, BranchId, ChannelId, ClinicId, ConsentId, ConsentTextId, ContactFieldId, ContactId,
     ConversationId, EndpointId, EventId, InboxId, InvalidId, InvitationId, JobId, MailId,
-    MessageId, RequestId, SessionId, TypedId, UserId,
+    MessageId, OperatorId, RequestId, SessionId, TypedId, UserId,
 };
 pub use metrics::{Measurement, Metrics, MetricsView, NoMetrics};
 pub use once::{Once, OnceKey, Repeat};

@@ -62,6 +62,8 @@ pub enum KeyPurpose {
     SecurityLog,
     /// Refresh tokens: their seals, their hashes at rest, and what follows from one.
     RefreshToken,
+    /// Operators' tokens.
+    OperatorToken,
     /// Names of shared counters.
     RateLimit,
     /// Hashes of the tokens of one-time links.
@@ -87,6 +89,7 @@ impl KeyPurpose {
             Self::CacheValue => "cache-value",
             Self::SecurityLog => "security-log",
             Self::RefreshToken => "refresh-token",
+            Self::OperatorToken => "operator-token",
             Self::RateLimit => "rate-limit",
             Self::OneTimeToken => "one-time-token",
             Self::Lockout => "lockout",

@@ -326,7 +326,7 @@ mod tests {
         KeyOwner::Clinic(ClinicId::from(Uuid::from_u128(number)))
     }
 
-    const PURPOSES: [KeyPurpose; 10] = [
+    const PURPOSES: [KeyPurpose; 11] = [
         KeyPurpose::Cursor,
         KeyPurpose::DocumentLookup,
         KeyPurpose::DocumentAtRest,
@@ -337,6 +337,7 @@ mod tests {
         KeyPurpose::SecurityLog,
         KeyPurpose::RefreshToken,
         KeyPurpose::Lockout,
+        KeyPurpose::OperatorToken,
     ];
 
     fn purposes() -> impl Strategy<Value = KeyPurpose> {

@@ -14,10 +14,11 @@ use conversations::channel::{ChannelName, DisplayPhone, ExternalId, Secret};
 use conversations::service::BindChannel;
 use kernel::email::Email;
 use kernel::text::PersonName;
-use kernel::{ClinicId, EndpointId, NoMetrics, Origin};
+use kernel::{ClinicId, EndpointId, NoMetrics, OperatorId, Origin};
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::operators;
 use crate::output;
 use crate::rollout::{self, RolloutCommand};
 use crate::serve::check_database;
@@ -68,6 +69,25 @@ enum AdminCommand {
     ListClinics,
     #[command(flatten)]
     Rollout(RolloutCommand),
+    /// Create an operator: a person or a program that may see health, metrics, clinics and jobs.
+    ///
+    /// The token is shown once. It opens the operators' own listener and nothing else.
+    CreateOperator {
+        /// Who it is, for the list of operators.
+        #[arg(long, value_parser = Name::parse)]
+        name: Name,
+        /// After how many days the token ends, 1 to 366.
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=366))]
+        days: u16,
+    },
+    /// List the operators.
+    ListOperators,
+    /// End an operator's token at once.
+    RevokeOperator {
+        /// The operator's id.
+        #[arg(long)]
+        operator: OperatorId,
+    },
     /// Create a webhook endpoint that channels of several clinics may be bound to.
     ///
     /// The secret is the provider's app secret.
@@ -174,6 +194,13 @@ async fn act(command: AdminCommand, foundation: &Foundation) -> anyhow::Result<S
         }
         AdminCommand::ListClinics => list_clinics(foundation, origin).await,
         AdminCommand::Rollout(command) => rollout::act(command, foundation, origin).await,
+        AdminCommand::CreateOperator { name, days } => {
+            operators::create(foundation, origin, name, days).await
+        }
+        AdminCommand::ListOperators => operators::list(foundation, origin).await,
+        AdminCommand::RevokeOperator { operator } => {
+            operators::revoke(foundation, origin, operator).await
+        }
         AdminCommand::CreateEndpoint {
             provider,
             secret_stdin,

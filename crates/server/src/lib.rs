@@ -13,6 +13,7 @@ mod health;
 mod keys;
 pub mod mail;
 mod observe;
+mod operators;
 mod output;
 mod probe;
 mod revocations;
@@ -70,7 +71,11 @@ enum Command {
         live: bool,
     },
     /// Print the OpenAPI document.
-    Openapi,
+    Openapi {
+        /// That of the operators' own listener.
+        #[arg(long)]
+        operators: bool,
+    },
     /// Print the catalogue of errors as Markdown.
     #[command(hide = true)]
     Errors,
@@ -115,7 +120,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             };
             probe::ask(&read_config(cli.config)?.http, question)
         }
-        Command::Openapi => output::print(&http_api::openapi_document()),
+        Command::Openapi { operators: false } => output::print(&http_api::openapi_document()),
+        Command::Openapi { operators: true } => output::print(&http_api::operators_document()),
         Command::Errors => output::print(&http_api::errors_markdown()),
         Command::Telemetry { list } => output::print(&list.text()),
         Command::Admin(admin) => admin::run(admin, &read_config(cli.config)?),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use anyhow::Context as _;
 use diesel_postgres::migrations;
-use http_api::{Api, ApiSettings, Cors, TrustedProxies};
+use http_api::{Api, ApiSettings, Cors, OperatorsApi, TrustedProxies};
 use kernel::{Origin, SystemContext, SystemPurpose};
 use otel_telemetry::{Meter, Telemetry};
 use redis_cache::ResponseCache;
@@ -26,6 +26,8 @@ use crate::config::{Config, Http};
 use crate::output;
 use crate::wiring::{self, Foundation, Services};
 
+/// Operators and what scrapes for them are few.
+const OPERATORS_CONNECTIONS: usize = 64;
 /// How long telemetry may take to send what it holds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,7 +51,7 @@ fn run(config: &Config, meter: Arc<Meter>, print_address: bool) -> anyhow::Resul
         0 => available_parallelism().map_or(2, usize::from),
         workers => workers,
     };
-    let foundation = Foundation::from_config(config, workers, meter)?;
+    let foundation = Foundation::from_config(config, workers, meter.clone())?;
     if foundation.mail.is_none() {
         tracing::warn!(
             setting = "mail.smtp_host",
@@ -63,11 +65,15 @@ fn run(config: &Config, meter: Arc<Meter>, print_address: bool) -> anyhow::Resul
     let stop = background.block_on(async { stop_signal() })?;
     background.start(config, &foundation)?;
     background.block_on(async { switch_by_signals(&foundation.cache) })?;
+    let operators = config.operators.port.map(|port| {
+        let api = wiring::operators_api(&foundation, meter, settings.clone());
+        (SocketAddr::new(config.operators.bind, port), api)
+    });
     let flags = services.flags.clone();
     let api = wiring::api(&foundation, services, settings);
     background.lease_units(&foundation, &api);
     background.follow_rollout(flags, &api);
-    let served = listen(&config.http, workers, api, stop, print_address);
+    let served = listen(&config.http, workers, api, operators, stop, print_address);
     background.stop();
     served
 }
@@ -118,7 +124,8 @@ fn listen(
     http: &Http,
     workers: usize,
     api: Api,
-    mut stop: watch::Receiver<bool>,
+    operators: Option<(SocketAddr, OperatorsApi)>,
+    stop: watch::Receiver<bool>,
     print_address: bool,
 ) -> anyhow::Result<()> {
     let address = SocketAddr::new(http.bind, http.port);
@@ -130,12 +137,13 @@ fn listen(
         .client_disconnect_timeout(Duration::from_secs(1))
         .keep_alive(http.keep_alive)
         .shutdown_timeout(http.shutdown_timeout.as_secs().max(1))
-        .shutdown_signal(async move {
-            // An error means that nobody can signal any more.
-            let _ = stop.wait_for(|stop| *stop).await;
-        })
+        .shutdown_signal(stopped(stop.clone()))
         .bind_auto_h2c(address)
-        .map_err(|error| cannot_listen(&error, address))?;
+        .map_err(|error| cannot_listen(&error, address, "http"))?;
+    let beside = match operators {
+        Some((address, api)) => Some(listen_to_operators(http, address, api, stop)?),
+        None => None,
+    };
     let addresses = server.addrs();
     if print_address {
         for address in &addresses {
@@ -144,27 +152,69 @@ fn listen(
     }
     actix_web::rt::System::new().block_on(async move {
         let running = server.run();
+        let beside = beside.map(|(server, address)| {
+            tracing::info!(address = %address, "listening to operators");
+            server()
+        });
         for address in addresses {
             tracing::info!(address = %address, workers = i64::try_from(workers).unwrap_or(0), "listening");
         }
-        running.await
+        let beside = async {
+            match beside {
+                Some(server) => server.await,
+                None => Ok(()),
+            }
+        };
+        let (served, beside) = tokio::join!(running, beside);
+        served.and(beside)
     })?;
     tracing::info!("no request is in progress any more");
     Ok(())
 }
 
-fn cannot_listen(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {
+/// The operators' own listener: one worker, and nothing of it on the public one.
+fn listen_to_operators(
+    http: &Http,
+    address: SocketAddr,
+    api: OperatorsApi,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<(impl FnOnce() -> actix_web::dev::Server, SocketAddr)> {
+    let api = Arc::new(api);
+    let server = HttpServer::new(move || http_api::operators_app(&api))
+        .workers(1)
+        .max_connections(OPERATORS_CONNECTIONS)
+        .client_request_timeout(http.head_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .keep_alive(http.keep_alive)
+        .shutdown_timeout(http.shutdown_timeout.as_secs().max(1))
+        .shutdown_signal(stopped(stop))
+        .bind(address)
+        .map_err(|error| cannot_listen(&error, address, "operators"))?;
+    let address = server.addrs().first().copied().unwrap_or(address);
+    Ok((move || server.run(), address))
+}
+
+/// Ends when the process is told to stop.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that nobody can signal any more.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn cannot_listen(error: &std::io::Error, address: SocketAddr, section: &str) -> anyhow::Error {
+    let variable = section.to_uppercase();
     let advice = match error.kind() {
-        ErrorKind::AddrInUse => {
-            "something listens there already: stop it, or choose another http.port (ACOLHE_HTTP_PORT)"
-        }
-        ErrorKind::PermissionDenied => {
-            "this user may not: choose an http.port (ACOLHE_HTTP_PORT) from 1024 on"
-        }
-        ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: set http.bind (ACOLHE_HTTP_BIND) to one it has, or to 0.0.0.0"
-        }
-        _ => "see http.bind and http.port (ACOLHE_HTTP_BIND, ACOLHE_HTTP_PORT)",
+        ErrorKind::AddrInUse => format!(
+            "something listens there already: stop it, or choose another {section}.port (ACOLHE_{variable}_PORT)"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "this user may not: choose an {section}.port (ACOLHE_{variable}_PORT) from 1024 on"
+        ),
+        ErrorKind::AddrNotAvailable => format!(
+            "this machine has no such address: set {section}.bind (ACOLHE_{variable}_BIND) to one it has, or to 0.0.0.0"
+        ),
+        _ => format!(
+            "see {section}.bind and {section}.port (ACOLHE_{variable}_BIND, ACOLHE_{variable}_PORT)"
+        ),
     };
     anyhow::anyhow!("cannot listen on {address} ({}): {advice}", error.kind())
 }

@@ -17,6 +17,8 @@ pub(crate) enum List {
     /// The metrics as Prometheus shows them: kind, name, labels with their values where these are
     /// a closed list.
     Metrics,
+    /// The metrics as a table for people.
+    Page,
 }
 
 impl List {
@@ -28,6 +30,7 @@ impl List {
                 items(labels.map(|label| label.name).collect::<BTreeSet<_>>())
             }
             Self::Metrics => metrics(),
+            Self::Page => page(),
         }
     }
 }
@@ -36,6 +39,30 @@ fn items<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
     for name in names {
         let _infallible = writeln!(text, "- {name}");
+    }
+    text
+}
+
+/// The catalogue as a table in Markdown.
+fn page() -> String {
+    let mut text =
+        String::from("| metric | kind, unit | what it says | labels |\n|---|---|---|---|\n");
+    for spec in CATALOGUE {
+        let labels: Vec<String> = spec
+            .labels
+            .iter()
+            .map(|label| match label.values {
+                Values::Listed(values) => format!("`{}`: {}", label.name, values.join(", ")),
+                Values::OfTheSource(sort) => format!("`{}`: {sort}", label.name),
+            })
+            .collect();
+        let (name, kind, unit) = (spec.name, spec.kind.name(), spec.unit);
+        let _infallible = writeln!(
+            text,
+            "| `{name}` | {kind}, {unit} | {} | {} |",
+            spec.description,
+            labels.join("<br>")
+        );
     }
     text
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clinics::{
     Access, Administration, Branches, Clinics, Flags, Invitations, Lockout, LockoutPolicy, Members,
-    PasswordHasher, PasswordResets, RolloutAdministration, SessionPolicy, Sessions,
+    Operators, PasswordHasher, PasswordResets, RolloutAdministration, SessionPolicy, Sessions,
 };
 use contacts::{Consents, ContactFields, Contacts, Documents};
 use conversations::ports::Decoders;
@@ -23,13 +23,16 @@ use diesel_postgres::contacts::{
 use diesel_postgres::conversations::{
     PgChangeStore, PgChannelStore, PgConversationStore, PgIngress, PgSharedEndpoints,
 };
+use diesel_postgres::jobs::PgJobs;
+use diesel_postgres::operators::PgOperators;
 use diesel_postgres::stream::TailSignal;
 use diesel_postgres::{Database, PoolSettings};
-use http_api::{Api, ApiHooks, ApiSettings};
+use http_api::health::HealthCheck;
+use http_api::{Api, ApiHooks, ApiSettings, OperatorsApi, OperatorsParts};
 use job_workers::webhook::ProcessChange;
 use job_workers::{Handlers, WakeSignal};
 use kernel::counter::SharedCounters;
-use kernel::{Clock, Gate, Keys, Metrics, Random, Toolkit};
+use kernel::{Clock, Gate, Keys, Metrics, MetricsView, Random, Toolkit};
 use redis_cache::{
     CacheSettings, CachedMemberships, RedisCounters, RedisLink, RedisSettings, ResponseCache,
 };
@@ -38,7 +41,7 @@ use security::tokens::{JwtTokens, SigningKey};
 use security::{KeyRing, MasterKey, SystemClock, SystemRandom};
 
 use crate::config::{Config, ConfigError};
-use crate::health::DatabaseCheck;
+use crate::health::{DatabaseCheck, RedisCheck, Switch};
 use crate::mail::MailSetup;
 
 /// Who issues access tokens, and for what: part of each token.
@@ -154,6 +157,13 @@ impl Foundation {
         RolloutAdministration::new(store, self.tools())
     }
 
+    /// Operators, for their listener and for `acolhe-server admin`.
+    pub fn operators(&self) -> Operators {
+        let store = Arc::new(PgOperators::new(self.database.clone()));
+        let log = Arc::new(PgLogin::new(self.database.clone()));
+        Operators::new(store, log, self.tools())
+    }
+
     /// The operators' endpoints, for `acolhe-server admin` alone as well.
     pub fn shared_endpoints(&self) -> SharedEndpoints {
         let store = Arc::new(PgSharedEndpoints::new(self.database.clone()));
@@ -255,7 +265,8 @@ fn database(
         answer_timeout: settings.answer_timeout,
         idle_timeout: settings.idle_timeout,
         slow_query: settings.slow_query,
-        shards: workers,
+        // The operators' listener has a worker of its own.
+        shards: workers + usize::from(config.operators.port.is_some()),
         warning_window: config.warnings.window,
         metrics,
         ..PoolSettings::new(url.expose().clone())
@@ -417,12 +428,41 @@ impl Services {
     }
 }
 
-/// The API over these services.
-pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -> Api {
-    let hooks = ApiHooks {
+fn hooks() -> ApiHooks {
+    ApiHooks {
         link_remote_parent: otel_telemetry::trace::link_remote_parent,
         current_trace_id: otel_telemetry::trace::current_trace_id,
+    }
+}
+
+/// The operators' API: what this process measured, and what it counts in the database.
+pub fn operators_api(
+    foundation: &Foundation,
+    metrics: Arc<dyn MetricsView>,
+    settings: ApiSettings,
+) -> OperatorsApi {
+    let check = DatabaseCheck {
+        database: foundation.database.clone(),
+        tools: foundation.tools(),
     };
+    let mut checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::new(check)];
+    if let Some(redis) = &foundation.redis {
+        checks.push(Arc::new(RedisCheck(redis.clone())));
+    }
+    let parts = OperatorsParts {
+        tools: foundation.tools(),
+        metrics,
+        jobs: Arc::new(PgJobs::new(&foundation.database)),
+        checks,
+        cache: Arc::new(Switch(foundation.cache.clone())),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    OperatorsApi::new(parts, foundation.operators(), hooks(), settings)
+}
+
+/// The API over these services.
+pub fn api(foundation: &Foundation, services: Services, settings: ApiSettings) -> Api {
+    let hooks = hooks();
     let check = DatabaseCheck {
         database: foundation.database.clone(),
         tools: foundation.tools(),

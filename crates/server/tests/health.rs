@@ -13,12 +13,9 @@ async fn without_its_database_the_server_lives_and_is_not_ready() {
     let nowhere = Database::new(PoolSettings::new("postgres://canaria@127.0.0.1:1/x")).unwrap();
     let stage = Stage::over(Some(nowhere)).await;
     let live = stage.ask("get", "/api/health/live").answer().await;
-    assert_eq!(
-        (live.status, live.body),
-        (200, json!({"status": "ok", "checks": {}}))
-    );
+    assert_eq!((live.status, live.body), (200, json!({"status": "ok"})));
     let health = stage.ask("get", "/api/health").answer().await;
-    let failing = json!({"status": "degraded", "checks": {"database": "failing"}});
+    let failing = json!({"status": "degraded"});
     assert_eq!((health.status, health.body), (200, failing));
     let ready = stage.ask("get", "/api/health/ready").answer().await;
     assert_eq!(ready.status, 503);

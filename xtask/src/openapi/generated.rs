@@ -26,6 +26,16 @@ const GENERATED: &[Generated] = &[
         command: &["openapi"],
     },
     Generated {
+        file: "openapi/operators.json",
+        part: None,
+        command: &["openapi", "--operators"],
+    },
+    Generated {
+        file: "docs/telemetry.md",
+        part: Some("metrics"),
+        command: &["telemetry", "page"],
+    },
+    Generated {
         file: "docs/errors.md",
         part: None,
         command: &["errors"],

@@ -8,7 +8,7 @@ mod login;
 mod mail;
 mod members;
 mod rollout;
-mod rows;
+pub(crate) mod rows;
 mod sessions;
 mod statements;
 

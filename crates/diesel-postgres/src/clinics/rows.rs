@@ -79,7 +79,7 @@ pub(super) fn corrupt<T>(column: &'static str) -> Result<T, StoreError> {
     Err(StoreError::Corrupt(column))
 }
 
-pub(super) fn name(text: &str, column: &'static str) -> Result<Name, StoreError> {
+pub(crate) fn name(text: &str, column: &'static str) -> Result<Name, StoreError> {
     Name::parse(text).or(corrupt(column))
 }
 
@@ -91,7 +91,7 @@ pub(super) fn user_status(text: &str) -> Result<UserStatus, StoreError> {
     UserStatus::parse(text).ok_or(StoreError::Corrupt("users.status"))
 }
 
-pub(super) fn clinic_status(text: &str) -> Result<ClinicStatus, StoreError> {
+pub(crate) fn clinic_status(text: &str) -> Result<ClinicStatus, StoreError> {
     ClinicStatus::parse(text).ok_or(StoreError::Corrupt("clinics.status"))
 }
 

@@ -31,6 +31,8 @@ const SESSIONS_ARE_A_USERS: &str =
     "a session is a user's, in all their clinics; sealed from acolhe_app";
 const MAILS_ARE_NOBODYS: &str =
     "mails and their links come before any clinic; sealed from acolhe_app";
+const NO_CLINICS: &str =
+    "operators run the installation and are of no clinic; sealed from acolhe_app";
 const DEFINER_ALONE: &str = "asked by functions of acolhe_definer alone, across clinics";
 
 /// All of them.
@@ -55,6 +57,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("tenant-column", "app.one_time_tokens", MAILS_ARE_NOBODYS),
     allow("tenant-column", "app.password_resets", MAILS_ARE_NOBODYS),
     allow("tenant-column", "app.login_attempts", NO_CLINIC_IS_KNOWN),
+    allow("tenant-column", "app.operators", NO_CLINICS),
     allow("index", "clinics_pk", IS_THE_TENANT),
     allow("index", "users_pk", USERS_ARE_NOT_A_CLINICS),
     allow("index", "users_email_unique", USERS_ARE_NOT_A_CLINICS),
@@ -80,6 +83,8 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     allow("index", "jobs_leased", DEFINER_ALONE),
     allow("index", "jobs_completed", DEFINER_ALONE),
     allow("index", "jobs_dead", DEFINER_ALONE),
+    allow("index", "operators_pk", NO_CLINICS),
+    allow("index", "operators_token_hash_unique", NO_CLINICS),
     allow("index", "sessions_pk", SESSIONS_ARE_A_USERS),
     allow("index", "sessions_by_user", DEFINER_ALONE),
     allow("index", "sessions_by_end", DEFINER_ALONE),
@@ -212,6 +217,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         "definer-column",
         "app.login_attempts.subject",
         "keyed hash; attempts on an account or from an address are counted by it",
+    ),
+    allow(
+        "definer-column",
+        "app.operators.token_hash",
+        "hashed; the token that comes in is compared with it",
+    ),
+    allow(
+        "definer-column",
+        "app.operators.name",
+        "shown to operators alone",
     ),
     allow("password-function", "find_credentials", "login verifies it"),
     allow(

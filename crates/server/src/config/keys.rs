@@ -403,6 +403,15 @@ pub(crate) const KEYS: &[Key] = &[
         "Warnings of one sort (a slow route, a slow query, a lagging worker) are logged once in so long a time, with how many were not.",
     ),
     key(
+        "operators.bind",
+        "127.0.0.1",
+        "Address of the operators' own listener. It speaks HTTP in clear: keep it on this machine, or in a network of its own.",
+    ),
+    unset(
+        "operators.port",
+        "Port of the operators' own listener (health, metrics, clinics, jobs); there is none when unset. `acolhe-server admin create-operator` makes a token for it.",
+    ),
+    key(
         "jobs.enabled",
         "true",
         "Whether this process also runs jobs and the sequencer: true or false.",

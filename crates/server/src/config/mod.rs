@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     pub(crate) telemetry: TelemetrySettings,
     pub(crate) warnings: Warnings,
+    pub(crate) operators: Operators,
     pub(crate) jobs: Jobs,
     pub(crate) mail: Mail,
 }
@@ -132,6 +133,14 @@ pub(crate) struct Jobs {
     pub(crate) message_concurrency: usize,
 }
 
+/// Where operators come in.
+#[derive(Debug, Clone)]
+pub(crate) struct Operators {
+    pub(crate) bind: IpAddr,
+    /// `None`: nowhere.
+    pub(crate) port: Option<u16>,
+}
+
 /// From when on something is told as too slow, and how often.
 #[derive(Debug, Clone)]
 pub(crate) struct Warnings {
@@ -224,6 +233,10 @@ impl Config {
                 warning_window: read.duration("telemetry.warning_window"),
                 lag_warning: read.duration("telemetry.lag_warning"),
                 ..TelemetrySettings::default()
+            },
+            operators: Operators {
+                bind: read.parsed("operators.bind", IpAddr::from([127, 0, 0, 1])),
+                port: read.optional("operators.port"),
             },
             warnings: Warnings {
                 slow_request: read.duration("telemetry.slow_request"),

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 #![allow(clippy::format_push_string, reason = "short texts")]
 
+mod canary;
 mod observed;
+mod operators;
 mod program;
 
 use std::io::Write as _;

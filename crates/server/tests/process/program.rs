@@ -42,9 +42,7 @@ pub(crate) struct Ended {
 
 impl Program {
     pub(crate) fn new(database_url: &str) -> Self {
-        // Free a moment ago; nothing else on this machine draws ports as fast.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
+        let port = free_port();
         let signing_key = SigningKey::generate(&SystemRandom);
         let mut program = Self {
             port,
@@ -129,18 +127,12 @@ impl Program {
 
 impl Running {
     pub(crate) fn connect(&self) -> Option<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Some(stream)
+        connect_to(self.port)
     }
 
     /// The whole answer to a whole request; empty without a connection.
     pub(crate) fn send(&self, request: &str) -> String {
-        let Some(mut stream) = self.connect() else {
-            return String::new();
-        };
-        stream.write_all(request.as_bytes()).unwrap();
-        read_to_end(stream)
+        send_to(self.port, request)
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
@@ -180,6 +172,27 @@ impl Drop for Running {
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.said);
     }
+}
+
+/// Free a moment ago; nothing else on this machine draws ports as fast.
+pub(crate) fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
+fn connect_to(port: u16) -> Option<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Some(stream)
+}
+
+/// The whole answer to a whole request on that port; empty without a connection.
+pub(crate) fn send_to(port: u16, request: &str) -> String {
+    let Some(mut stream) = connect_to(port) else {
+        return String::new();
+    };
+    stream.write_all(request.as_bytes()).unwrap();
+    read_to_end(stream)
 }
 
 pub(crate) fn read_to_end(mut stream: TcpStream) -> String {
