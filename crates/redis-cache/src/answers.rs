@@ -93,9 +93,7 @@ impl ResponseCache {
             }
         });
         let purpose = KeyPurpose::CacheKey;
-        let release = keys
-            .mac(KeyOwner::Platform, purpose, &settings.release)
-            .into();
+        let release = keys.mac(KeyOwner::Platform, purpose, &settings.release);
         let common = Common {
             generations: Arc::new(generations),
             on: Arc::new(AtomicBool::new(settings.on)),

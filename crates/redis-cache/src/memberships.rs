@@ -14,7 +14,7 @@ use clinics::ports::MembershipStore;
 use clinics::user::{Membership, MembershipStatus, Standing, UserStatus};
 use kernel::cache::{CacheKey, Cached, Found, Look};
 use kernel::metrics::CacheDomain;
-use kernel::{ClinicId, StoreError, SystemContext, TypedId as _, UserId};
+use kernel::{ClinicId, StoreError, SystemContext, TypedId, UserId};
 use uuid::Uuid;
 
 use crate::answers::ResponseCache;
@@ -100,7 +100,7 @@ impl Codec for Standings {
         let parts: Parts = (
             membership.user.as_uuid(),
             membership.role.name().to_owned(),
-            branches.map(|ids| ids.iter().map(|id| id.as_uuid()).collect()),
+            branches.map(|ids| ids.iter().map(TypedId::as_uuid).collect()),
             membership.own_agenda_only,
             membership.status.name().to_owned(),
             standing.user.name().to_owned(),

@@ -89,8 +89,14 @@ impl<T> Expiry<Place, Slot<T>> for Lives {
 
 type Outcome<T> = Option<Arc<T>>;
 
-/// One read that others wait for: `None` while it goes on, `Some(None)` where it found nothing.
-type Flights<T> = Mutex<HashMap<Place, watch::Receiver<Option<Outcome<T>>>>>;
+/// How a read that others wait for ends: `None` while it goes on, `Some(None)` where it found nothing.
+type Ending<T> = watch::Receiver<Option<Outcome<T>>>;
+
+/// The reads that go on.
+type Flights<T> = Mutex<HashMap<Place, Ending<T>>>;
+
+/// Where a value goes in memory, and for how long.
+type Near<C> = (Cache<Place, Slot<<C as Codec>::Value>>, Place, Duration);
 
 /// See the module's text.
 pub(crate) struct Tiers<C: Codec> {
@@ -178,7 +184,7 @@ impl<C: Codec> Tiers<C> {
             key.text(keys, generation.position(), &self.common.release)
         });
         if let Some(text) = &text
-            && let Some(value) = self.from_redis(key, text).await
+            && let Some(value) = self.read_redis(key, text).await
         {
             lead.end(Some(Arc::clone(&value)));
             self.keep(place, key.domain(), Arc::clone(&value));
@@ -217,10 +223,7 @@ impl<C: Codec> Tiers<C> {
         }
     }
 
-    fn join(
-        &self,
-        place: Place,
-    ) -> Result<Lead<C::Value>, watch::Receiver<Option<Outcome<C::Value>>>> {
+    fn join(&self, place: Place) -> Result<Lead<C::Value>, Ending<C::Value>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = flights.get(&place) {
             return Err(other.clone());
@@ -234,7 +237,7 @@ impl<C: Codec> Tiers<C> {
         })
     }
 
-    async fn from_redis(&self, key: &RawKey<'_>, text: &str) -> Option<Arc<C::Value>> {
+    async fn read_redis(&self, key: &RawKey<'_>, text: &str) -> Option<Arc<C::Value>> {
         let (link, _) = self.common.redis.as_ref()?;
         if !link.is_up() {
             return None;
@@ -315,7 +318,7 @@ impl<T> Drop for Lead<T> {
 
 struct Leading<C: Codec> {
     lead: Lead<C::Value>,
-    near: Option<(Cache<Place, Slot<C::Value>>, Place, Duration)>,
+    near: Option<Near<C>>,
     far: Option<Far>,
 }
 
