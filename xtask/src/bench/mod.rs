@@ -68,6 +68,10 @@ const ROWS: &[(u8, &str, Measure)] = &[
     cargo xtask bench --quick                all rows in some minutes, to see that they work\n  \
     cargo xtask bench --remove               drops the databases"
 )]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Args {
     /// Only this row; may be repeated. All when left out.
     #[arg(long, value_name = "NUMBER")]

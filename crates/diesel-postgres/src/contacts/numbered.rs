@@ -124,19 +124,16 @@ impl NumberedStatement {
     ) -> QueryResult<()> {
         let list = &self.list;
         out.push_sql("(SELECT ");
-        match &list.words {
-            Some(words) => {
-                out.push_sql("k.ids IS NOT NULL AS have_words, coalesce(k.ids");
-                list.few(false, out)?;
-                out.push_sql(") AS ids FROM (SELECT ");
-                words.few(out)?;
-                out.push_sql(" AS ids LIMIT 1) k");
-            }
-            None => {
-                out.push_sql("coalesce(");
-                list.few(true, out)?;
-                out.push_sql(") AS ids");
-            }
+        if let Some(words) = &list.words {
+            out.push_sql("k.ids IS NOT NULL AS have_words, coalesce(k.ids");
+            list.few(false, out)?;
+            out.push_sql(") AS ids FROM (SELECT ");
+            words.few(out)?;
+            out.push_sql(" AS ids LIMIT 1) k");
+        } else {
+            out.push_sql("coalesce(");
+            list.few(true, out)?;
+            out.push_sql(") AS ids");
         }
         // The limit keeps this from being worked out once for each list.
         out.push_sql(" LIMIT 1) n, LATERAL (SELECT c.id, c.");

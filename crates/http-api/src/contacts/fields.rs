@@ -125,7 +125,7 @@ struct UpdateFieldRequest {
     place: Option<i16>,
 }
 
-fn options_of(rules: &mut Rules, forms: Vec<OptionForm>) -> Option<FieldOptions> {
+fn options_of(rules: &mut Rules, forms: &[OptionForm]) -> Option<FieldOptions> {
     let mut options = Vec::with_capacity(forms.len());
     for (index, form) in forms.iter().enumerate() {
         let name = |field: &str| format!("options[{index}].{field}");
@@ -150,7 +150,7 @@ impl CreateFieldRequest {
         let mut rules = Rules::new(ProblemCode::InvalidBody);
         let key = rules.keep("key", "format", FieldKey::parse(&self.key));
         let label = rules.keep("label", "length", FieldLabel::parse(&self.label));
-        let options = options_of(&mut rules, self.options);
+        let options = options_of(&mut rules, &self.options);
         check_place(&mut rules, self.place);
         let (Some(key), Some(label), Some(options)) = (key, label, options) else {
             return Err(rules.into_problem());
@@ -172,7 +172,9 @@ impl UpdateFieldRequest {
         let label = self
             .label
             .and_then(|label| rules.keep("label", "length", FieldLabel::parse(&label)));
-        let options = self.options.and_then(|forms| options_of(&mut rules, forms));
+        let options = self
+            .options
+            .and_then(|forms| options_of(&mut rules, &forms));
         if let Some(place) = self.place {
             check_place(&mut rules, place);
         }
