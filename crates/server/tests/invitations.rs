@@ -4,16 +4,20 @@
 
 mod common;
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use clinics::Role;
 use clinics::mail::Settled;
 use common::mailbox::token;
 use common::{Answer, PASSWORD, Stage, broken, code};
+use job_workers::MailWorker;
 use kernel::Clock as _;
 use kernel::mail::MailError;
 use security::SystemClock;
 use serde_json::{Value, json};
 use test_support::Clinic;
+use tokio::time::sleep;
 
 const INVITATIONS: &str = "/api/v1/users/invitations";
 const ACCEPT: &str = "/api/v1/auth/invitations/accept";
@@ -548,4 +552,50 @@ async fn requests_for_one_account_are_few_and_links_and_disabled_users_end() {
     );
     ask_for_reset(&stage, "owner@a.example").await;
     assert_eq!(stage.deliver().await, [Settled::Done(Some("moot"))]);
+}
+
+#[actix_web::test]
+async fn a_password_is_set_once_however_many_use_the_link_at_once() {
+    let stage = Stage::new().await;
+    ask_for_reset(&stage, "owner@a.example").await;
+    let link = token(&stage.delivered().await[0]);
+    let passwords: Vec<String> = (0..4)
+        .map(|number| format!("senha longa numero {number}"))
+        .collect();
+    let tries = passwords
+        .iter()
+        .map(|password| confirm(&stage, &link, password));
+    let answers = futures_util::future::join_all(tries).await;
+    let set: Vec<usize> = (0..4).filter(|at| answers[*at].status == 204).collect();
+    assert_eq!(set.len(), 1, "{answers:?}");
+    for (at, password) in passwords.iter().enumerate() {
+        let login = stage.log_in("owner@a.example", password).await;
+        assert_eq!(
+            login.status == 200,
+            at == set[0],
+            "the one that was acknowledged"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn the_worker_sends_what_waits_until_it_is_told_to_end() {
+    let stage = Stage::new().await;
+    let clinic = &stage.clinics.a;
+    invite(&stage, clinic, "bia@example.com").await;
+    let post = server::mail::post(&stage.foundation).unwrap();
+    let worker = MailWorker::start(post);
+    for _ in 0..100 {
+        if !stage.mailbox.mails().is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(stage.mailbox.mails().len(), 1);
+    worker.stop().await;
+    let states = "SELECT state FROM app.mail_outbox";
+    assert_eq!(stage.texts(states).await, ["done"], "it notes what it sent");
+    invite(&stage, clinic, "caio@example.com").await;
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(stage.mailbox.mails().len(), 1, "nobody sends any more");
 }

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, Options as Options2, TDataShape } from './client/index.js';
-import type { BranchCreateData, BranchCreateErrors, BranchCreateResponses, BranchListData, BranchListErrors, BranchListResponses, BranchReadData, BranchReadErrors, BranchReadResponses, BranchUpdateData, BranchUpdateErrors, BranchUpdateResponses, ChannelCreateData, ChannelCreateErrors, ChannelCreateResponses, ChannelDisableData, ChannelDisableErrors, ChannelDisableResponses, ChannelEnableData, ChannelEnableErrors, ChannelEnableResponses, ChannelListData, ChannelListErrors, ChannelListResponses, ChannelReadData, ChannelReadErrors, ChannelReadResponses, ChannelRotateSecretData, ChannelRotateSecretErrors, ChannelRotateSecretResponses, ClinicReadData, ClinicReadErrors, ClinicReadResponses, ClinicUpdateData, ClinicUpdateErrors, ClinicUpdateResponses, ContactArchiveData, ContactArchiveErrors, ContactArchiveResponses, ContactCreateData, ContactCreateErrors, ContactCreateResponses, ContactListData, ContactListErrors, ContactListResponses, ContactReadData, ContactReadErrors, ContactReadResponses, ContactRestoreData, ContactRestoreErrors, ContactRestoreResponses, ContactUpdateData, ContactUpdateErrors, ContactUpdateResponses, ConversationListData, ConversationListErrors, ConversationListResponses, ConversationMarkReadData, ConversationMarkReadErrors, ConversationMarkReadResponses, ConversationReadData, ConversationReadErrors, ConversationReadResponses, FeatureFlagListData, FeatureFlagListErrors, FeatureFlagListResponses, HealthLiveData, HealthLiveErrors, HealthLiveResponses, HealthReadData, HealthReadErrors, HealthReadResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, InvitationAcceptData, InvitationAcceptErrors, InvitationAcceptResponses, InvitationCreateData, InvitationCreateErrors, InvitationCreateResponses, InvitationListData, InvitationListErrors, InvitationListResponses, InvitationReadData, InvitationReadErrors, InvitationReadResponses, InvitationResendData, InvitationResendErrors, InvitationResendResponses, InvitationRevokeData, InvitationRevokeErrors, InvitationRevokeResponses, MeReadData, MeReadErrors, MeReadResponses, MessageListData, MessageListErrors, MessageListResponses, PasswordResetConfirmData, PasswordResetConfirmErrors, PasswordResetConfirmResponses, PasswordResetRequestData, PasswordResetRequestErrors, PasswordResetRequestResponses, SessionEndData, SessionEndErrors, SessionEndResponses, SessionListData, SessionListErrors, SessionListResponses, SessionLogOutData, SessionLogOutErrors, SessionLogOutEverywhereData, SessionLogOutEverywhereErrors, SessionLogOutEverywhereResponses, SessionLogOutResponses, SessionRefreshData, SessionRefreshErrors, SessionRefreshResponses, UserDeactivateData, UserDeactivateErrors, UserDeactivateResponses, UserListData, UserListErrors, UserListResponses, UserLogInData, UserLogInErrors, UserLogInResponses, UserReactivateData, UserReactivateErrors, UserReactivateResponses, UserReadData, UserReadErrors, UserReadResponses, UserUpdateData, UserUpdateErrors, UserUpdateResponses, WebhookAnswerHandshakeData, WebhookAnswerHandshakeErrors, WebhookAnswerHandshakeResponses, WebhookReceiveData, WebhookReceiveErrors, WebhookReceiveResponses } from './types.gen.js';
+import type { BranchCreateData, BranchCreateErrors, BranchCreateResponses, BranchListData, BranchListErrors, BranchListResponses, BranchReadData, BranchReadErrors, BranchReadResponses, BranchUpdateData, BranchUpdateErrors, BranchUpdateResponses, ChannelCreateData, ChannelCreateErrors, ChannelCreateResponses, ChannelDisableData, ChannelDisableErrors, ChannelDisableResponses, ChannelEnableData, ChannelEnableErrors, ChannelEnableResponses, ChannelListData, ChannelListErrors, ChannelListResponses, ChannelReadData, ChannelReadErrors, ChannelReadResponses, ChannelRotateSecretData, ChannelRotateSecretErrors, ChannelRotateSecretResponses, ClinicReadData, ClinicReadErrors, ClinicReadResponses, ClinicUpdateData, ClinicUpdateErrors, ClinicUpdateResponses, ConsentGiveData, ConsentGiveErrors, ConsentGiveResponses, ConsentListData, ConsentListErrors, ConsentListResponses, ConsentRevokeData, ConsentRevokeErrors, ConsentRevokeResponses, ConsentTextCreateData, ConsentTextCreateErrors, ConsentTextCreateResponses, ConsentTextListData, ConsentTextListErrors, ConsentTextListResponses, ContactArchiveData, ContactArchiveErrors, ContactArchiveResponses, ContactCreateData, ContactCreateErrors, ContactCreateResponses, ContactFieldArchiveData, ContactFieldArchiveErrors, ContactFieldArchiveResponses, ContactFieldCreateData, ContactFieldCreateErrors, ContactFieldCreateResponses, ContactFieldListData, ContactFieldListErrors, ContactFieldListResponses, ContactFieldReadData, ContactFieldReadErrors, ContactFieldReadResponses, ContactFieldRestoreData, ContactFieldRestoreErrors, ContactFieldRestoreResponses, ContactFieldUpdateData, ContactFieldUpdateErrors, ContactFieldUpdateResponses, ContactListData, ContactListErrors, ContactListResponses, ContactReadData, ContactReadErrors, ContactReadResponses, ContactRestoreData, ContactRestoreErrors, ContactRestoreResponses, ContactUpdateData, ContactUpdateErrors, ContactUpdateResponses, ConversationListData, ConversationListErrors, ConversationListResponses, ConversationMarkReadData, ConversationMarkReadErrors, ConversationMarkReadResponses, ConversationReadData, ConversationReadErrors, ConversationReadResponses, FeatureFlagListData, FeatureFlagListErrors, FeatureFlagListResponses, HealthLiveData, HealthLiveErrors, HealthLiveResponses, HealthReadData, HealthReadErrors, HealthReadResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, InvitationAcceptData, InvitationAcceptErrors, InvitationAcceptResponses, InvitationCreateData, InvitationCreateErrors, InvitationCreateResponses, InvitationListData, InvitationListErrors, InvitationListResponses, InvitationReadData, InvitationReadErrors, InvitationReadResponses, InvitationResendData, InvitationResendErrors, InvitationResendResponses, InvitationRevokeData, InvitationRevokeErrors, InvitationRevokeResponses, MeReadData, MeReadErrors, MeReadResponses, MessageListData, MessageListErrors, MessageListResponses, PasswordResetConfirmData, PasswordResetConfirmErrors, PasswordResetConfirmResponses, PasswordResetRequestData, PasswordResetRequestErrors, PasswordResetRequestResponses, SessionEndData, SessionEndErrors, SessionEndResponses, SessionListData, SessionListErrors, SessionListResponses, SessionLogOutData, SessionLogOutErrors, SessionLogOutEverywhereData, SessionLogOutEverywhereErrors, SessionLogOutEverywhereResponses, SessionLogOutResponses, SessionRefreshData, SessionRefreshErrors, SessionRefreshResponses, UserChangePasswordData, UserChangePasswordErrors, UserChangePasswordResponses, UserDeactivateData, UserDeactivateErrors, UserDeactivateResponses, UserListData, UserListErrors, UserListResponses, UserLogInData, UserLogInErrors, UserLogInResponses, UserReactivateData, UserReactivateErrors, UserReactivateResponses, UserReadData, UserReadErrors, UserReadResponses, UserUpdateData, UserUpdateErrors, UserUpdateResponses, WebhookAnswerHandshakeData, WebhookAnswerHandshakeErrors, WebhookAnswerHandshakeResponses, WebhookReceiveData, WebhookReceiveErrors, WebhookReceiveResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -86,6 +86,24 @@ export const sessionLogOutEverywhere = <ThrowOnError extends boolean = false>(op
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/auth/logout-everywhere',
     ...options
+});
+
+/**
+ * Change my password
+ *
+ * Needs the present password, and ends every other session of the caller: this one stays. After
+ * some failures one has to wait.
+ *
+ * Permission: any valid access token.
+ */
+export const userChangePassword = <ThrowOnError extends boolean = false>(options: Options<UserChangePasswordData, ThrowOnError>) => (options.client ?? client).post<UserChangePasswordResponses, UserChangePasswordErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/auth/password',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**
@@ -352,10 +370,129 @@ export const clinicUpdate = <ThrowOnError extends boolean = false>(options: Opti
 });
 
 /**
+ * List the texts that consent is asked with
+ *
+ * Every version of each, the newest first.
+ *
+ * Permission: `contact.read` in the clinic.
+ */
+export const consentTextList = <ThrowOnError extends boolean = false>(options?: Options<ConsentTextListData, ThrowOnError>) => (options?.client ?? client).get<ConsentTextListResponses, ConsentTextListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/consent-texts',
+    ...options
+});
+
+/**
+ * Write down a text that consent is asked with
+ *
+ * It is the next version of its purpose. Those before it stay, beside the consents that were given to
+ * them.
+ *
+ * Permission: `contact.configure` in the clinic.
+ */
+export const consentTextCreate = <ThrowOnError extends boolean = false>(options: Options<ConsentTextCreateData, ThrowOnError>) => (options.client ?? client).post<ConsentTextCreateResponses, ConsentTextCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/consent-texts',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List contact fields
+ *
+ * All of them, archived ones too, in the clinic's order: never more than 200.
+ *
+ * Permission: `contact.read` in the clinic.
+ */
+export const contactFieldList = <ThrowOnError extends boolean = false>(options?: Options<ContactFieldListData, ThrowOnError>) => (options?.client ?? client).get<ContactFieldListResponses, ContactFieldListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contact-fields',
+    ...options
+});
+
+/**
+ * Create a contact field
+ *
+ * At most 50 that are not archived, and 200 in all.
+ *
+ * Permission: `contact.configure` in the clinic.
+ */
+export const contactFieldCreate = <ThrowOnError extends boolean = false>(options: Options<ContactFieldCreateData, ThrowOnError>) => (options.client ?? client).post<ContactFieldCreateResponses, ContactFieldCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contact-fields',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read a contact field
+ *
+ * An archived one is read as any other.
+ *
+ * Permission: `contact.read` in the clinic.
+ */
+export const contactFieldRead = <ThrowOnError extends boolean = false>(options: Options<ContactFieldReadData, ThrowOnError>) => (options.client ?? client).get<ContactFieldReadResponses, ContactFieldReadErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contact-fields/{id}',
+    ...options
+});
+
+/**
+ * Change a contact field
+ *
+ * What is not named stays. Its key and its type never change. Needs `If-Match`.
+ *
+ * Permission: `contact.configure` in the clinic.
+ */
+export const contactFieldUpdate = <ThrowOnError extends boolean = false>(options: Options<ContactFieldUpdateData, ThrowOnError>) => (options.client ?? client).patch<ContactFieldUpdateResponses, ContactFieldUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contact-fields/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Archive a contact field
+ *
+ * Values that contacts have of it can still be read; none may be given. Archiving it again changes
+ * nothing.
+ *
+ * Permission: `contact.configure` in the clinic.
+ */
+export const contactFieldArchive = <ThrowOnError extends boolean = false>(options: Options<ContactFieldArchiveData, ThrowOnError>) => (options.client ?? client).post<ContactFieldArchiveResponses, ContactFieldArchiveErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contact-fields/{id}/archive',
+    ...options
+});
+
+/**
+ * Restore a contact field
+ *
+ * Restoring it again changes nothing.
+ *
+ * Permission: `contact.configure` in the clinic.
+ */
+export const contactFieldRestore = <ThrowOnError extends boolean = false>(options: Options<ContactFieldRestoreData, ThrowOnError>) => (options.client ?? client).post<ContactFieldRestoreResponses, ContactFieldRestoreErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contact-fields/{id}/restore',
+    ...options
+});
+
+/**
  * List contacts
  *
  * Newest first unless `sort` says otherwise, without the archived ones unless `status` names
- * them. Filters are joined by *and*.
+ * them. Filters are joined by *and*. Pages follow each other by the cursor; asked for by its number
+ * (`page`), a page tells the total as well, as far as that is counted.
  *
  * Permission: `contact.read` in the clinic.
  */
@@ -426,6 +563,54 @@ export const contactArchive = <ThrowOnError extends boolean = false>(options: Op
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/contacts/{id}/archive',
     ...options
+});
+
+/**
+ * List a contact's consents
+ *
+ * What is allowed at present, and every consent there ever was: nothing of them is ever changed or
+ * deleted here.
+ *
+ * Permission: `contact.read` in the clinic.
+ */
+export const consentList = <ThrowOnError extends boolean = false>(options: Options<ConsentListData, ThrowOnError>) => (options.client ?? client).get<ConsentListResponses, ConsentListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contacts/{id}/consents',
+    ...options
+});
+
+/**
+ * Record a consent
+ *
+ * That a contact gave it, for one purpose and one channel (Lei 13.709/2018, article 8).
+ *
+ * Permission: `contact.write` in the clinic.
+ */
+export const consentGive = <ThrowOnError extends boolean = false>(options: Options<ConsentGiveData, ThrowOnError>) => (options.client ?? client).post<ConsentGiveResponses, ConsentGiveErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contacts/{id}/consents',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Revoke a consent
+ *
+ * With it all that allow the same purpose and channel are revoked. Revoking it again changes nothing.
+ *
+ * Permission: `contact.write` in the clinic.
+ */
+export const consentRevoke = <ThrowOnError extends boolean = false>(options: Options<ConsentRevokeData, ThrowOnError>) => (options.client ?? client).post<ConsentRevokeResponses, ConsentRevokeErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/contacts/{id}/consents/{consentId}/revoke',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**
@@ -514,7 +699,8 @@ export const featureFlagList = <ThrowOnError extends boolean = false>(options?: 
 /**
  * Read the server's health
  *
- * Answers 200 also when degraded, for people; a load balancer asks `ready`.
+ * Answers 200 also when degraded, for people; a load balancer asks `ready`. What fails is told to
+ * operators alone, on their own listener.
  *
  * Permission: none, anyone may ask.
  */

@@ -130,6 +130,21 @@ export type Branch = {
 export type BranchStatus = 'active' | 'closed';
 
 /**
+ * A password to be replaced. Not `Debug`: it holds two.
+ */
+export type ChangePassword = {
+    /**
+     * The present password.
+     */
+    currentPassword: string;
+    /**
+     * The new one: 12 to 256 characters, none of the first that are tried, and not made of the
+     * e-mail address.
+     */
+    newPassword: string;
+};
+
+/**
  * A channel. Its secrets are never shown.
  */
 export type Channel = {
@@ -279,12 +294,155 @@ export type ConfirmPasswordReset = {
 };
 
 /**
+ * A consent.
+ */
+export type Consent = {
+    /**
+     * By which way: `any`, `whatsapp`, `sms`, `phone`, `email`; more may be added.
+     */
+    channel: string;
+    /**
+     * How it was given.
+     */
+    given: ConsentAct;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * What for: `reminders`, `marketing`, `surveys`, `data-sharing`, `image-use`, `research`; more may
+     * be added.
+     */
+    purpose: string;
+    revoked: ConsentAct | null;
+    /**
+     * `given` while it is in force, then `revoked`.
+     */
+    state: string;
+    /**
+     * The text that the person was asked with.
+     */
+    textId: string | null;
+    /**
+     * That text's version.
+     */
+    textVersion: number | null;
+};
+
+/**
+ * One act: a consent was given, or revoked.
+ */
+export type ConsentAct = {
+    /**
+     * When the person did it.
+     */
+    at: string;
+    /**
+     * How it can be shown.
+     */
+    proof: string | null;
+    /**
+     * When it was written down.
+     */
+    recordedAt: string;
+    /**
+     * The user, where it was one.
+     */
+    recordedBy: string | null;
+    /**
+     * The kind of actor that wrote it down: `user`, `job`, `channel`, `operator`; more may be added.
+     */
+    recordedByKind: string;
+};
+
+/**
+ * By which way the person may be reached for it.
+ */
+export type ConsentChannel = 'any' | 'whatsapp' | 'sms' | 'phone' | 'email';
+
+/**
+ * What is allowed at present.
+ */
+export type ConsentInForce = {
+    /**
+     * By which way.
+     */
+    channel: string;
+    /**
+     * What for.
+     */
+    purpose: string;
+};
+
+/**
+ * A contact's consents.
+ */
+export type ConsentList = {
+    /**
+     * Every consent there ever was, the last recorded first; never more than 500.
+     */
+    data: Array<Consent>;
+    /**
+     * What is allowed at present; what is not named here is not.
+     */
+    inForce: Array<ConsentInForce>;
+};
+
+/**
+ * What the data may be used for.
+ */
+export type ConsentPurpose = 'reminders' | 'marketing' | 'surveys' | 'data-sharing' | 'image-use' | 'research';
+
+/**
+ * One version of a text. It is never changed.
+ */
+export type ConsentText = {
+    /**
+     * When it was written down.
+     */
+    createdAt: string;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * What it asks for.
+     */
+    purpose: string;
+    /**
+     * The wording.
+     */
+    text: string;
+    /**
+     * Counted from 1 for each purpose.
+     */
+    version: number;
+};
+
+/**
+ * Every text of the clinic.
+ */
+export type ConsentTextList = {
+    /**
+     * By purpose, the newest version first.
+     */
+    data: Array<ConsentText>;
+};
+
+/**
  * A contact. Fields that were not asked for are left out.
  */
 export type Contact = {
     archivedAt?: string | null;
     birthDate?: string | null;
     createdAt?: string | null;
+    /**
+     * Values of the clinic's own fields, by key: each of its field's type. Those of archived fields
+     * and of removed options are there too.
+     */
+    customFields?: {
+        [key: string]: unknown;
+    } | null;
     /**
      * CPF or CNPJ without punctuation.
      */
@@ -339,6 +497,102 @@ export type ContactEntry = {
      */
     value: string;
 };
+
+/**
+ * A field of the clinic's own.
+ */
+export type ContactField = {
+    /**
+     * When it was archived; null where it is not.
+     */
+    archivedAt: string | null;
+    /**
+     * When it was created.
+     */
+    createdAt: string;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * Its name in `customFields`.
+     */
+    key: string;
+    /**
+     * What it is called.
+     */
+    label: string;
+    /**
+     * Of a choice, in the clinic's order, removed ones last.
+     */
+    options: Array<ContactFieldOptionRow>;
+    /**
+     * Its place among the others.
+     */
+    place: number;
+    /**
+     * Whether a contact that is created must have it.
+     */
+    required: boolean;
+    /**
+     * `text`, `integer`, `decimal`, `boolean`, `date`, `single-choice` or `multi-choice`; more may
+     * be added.
+     */
+    type: string;
+    /**
+     * When it was last changed.
+     */
+    updatedAt: string;
+};
+
+/**
+ * Every field of the clinic.
+ */
+export type ContactFieldList = {
+    /**
+     * In the clinic's order, archived ones too.
+     */
+    data: Array<ContactField>;
+};
+
+/**
+ * An option of a choice.
+ */
+export type ContactFieldOption = {
+    /**
+     * What a value holds: lower-case letters and digits in words joined by `-`.
+     */
+    key: string;
+    /**
+     * What it is called, 1 to 80 characters.
+     */
+    label: string;
+};
+
+/**
+ * An option, on its way out.
+ */
+export type ContactFieldOptionRow = {
+    /**
+     * What a value holds.
+     */
+    key: string;
+    /**
+     * What it is called.
+     */
+    label: string;
+    /**
+     * Whether it was removed: values may hold it, none may be given it.
+     */
+    removed: boolean;
+};
+
+/**
+ * What values a field takes: a text of up to 2,000 characters; a whole number; a decimal number as
+ * text, such as `"12.50"`; true or false; a date such as `"2026-03-14"`; the key of an option; or a list
+ * of them.
+ */
+export type ContactFieldType = 'text' | 'integer' | 'decimal' | 'boolean' | 'date' | 'single-choice' | 'multi-choice';
 
 /**
  * A conversation: the one thread between a contact and a channel.
@@ -429,6 +683,20 @@ export type CreateChannel = {
 };
 
 /**
+ * A text to ask with.
+ */
+export type CreateConsentText = {
+    /**
+     * What it asks for.
+     */
+    purpose: ConsentPurpose;
+    /**
+     * The wording, 1 to 20,000 characters.
+     */
+    text: string;
+};
+
+/**
  * A contact to create.
  */
 export type CreateContact = {
@@ -436,6 +704,13 @@ export type CreateContact = {
      * Date of birth, from 1900 to today.
      */
     birthDate?: string | null;
+    /**
+     * Values of the clinic's own fields (`/contact-fields`), by key, each of its field's type. Those
+     * that the clinic requires must be there.
+     */
+    customFields?: {
+        [key: string]: unknown;
+    };
     /**
      * CPF or CNPJ, with or without punctuation; check digits are verified.
      */
@@ -473,6 +748,37 @@ export type CreateContact = {
      * At most 50, each of 1 to 60 characters.
      */
     tags?: Array<string>;
+};
+
+/**
+ * A field to create.
+ */
+export type CreateContactField = {
+    /**
+     * Its name in `customFields`: 1 to 40 lower-case letters and digits in words joined by `-`,
+     * beginning with a letter. It never changes.
+     */
+    key: string;
+    /**
+     * What it is called, 1 to 80 characters.
+     */
+    label: string;
+    /**
+     * Of `single-choice` and `multi-choice` alone: 1 to 100.
+     */
+    options?: Array<ContactFieldOption>;
+    /**
+     * Its place among the others, 0 to 1000; ties are broken by key.
+     */
+    place?: number;
+    /**
+     * Whether a contact that is created must have it, and none may lose it.
+     */
+    required?: boolean;
+    /**
+     * What values it takes. It never changes.
+     */
+    type: ContactFieldType;
 };
 
 /**
@@ -549,15 +855,35 @@ export type FeatureFlags = {
 };
 
 /**
+ * A consent that a contact gave.
+ */
+export type GiveConsent = {
+    /**
+     * By which way.
+     */
+    channel: ConsentChannel;
+    /**
+     * When the person gave it; now, when not given. Not to come.
+     */
+    givenAt?: string | null;
+    /**
+     * How it can be shown, 1 to 2,000 characters: where the signed sheet lies, which message said so.
+     */
+    proof?: string | null;
+    /**
+     * What for.
+     */
+    purpose: ConsentPurpose;
+    /**
+     * The text that the person was asked with: one of the same purpose.
+     */
+    textId?: string | null;
+};
+
+/**
  * Whether the server can work.
  */
 export type Health = {
-    /**
-     * Each check's name with `ok` or `failing`.
-     */
-    checks: {
-        [key: string]: string;
-    };
     /**
      * `ok`, or `degraded` when a check fails.
      */
@@ -640,6 +966,11 @@ export type Invitation = {
  * How an invitation stands.
  */
 export type InvitationStatus = 'pending' | 'accepted' | 'revoked' | 'expired';
+
+/**
+ * What a list that has both kinds of pages answers.
+ */
+export type ListAnswerContactRow = PageAnswerContactRow | NumberedPageAnswerContactRow;
 
 /**
  * Where a contact stands.
@@ -740,6 +1071,65 @@ export type MessagePreview = {
      * As of a message.
      */
     type: string;
+};
+
+/**
+ * A page of a list, asked for by its number.
+ */
+export type NumberedPageAnswerContactRow = {
+    /**
+     * The rows, in the asked order. None on a page behind the last.
+     */
+    data: Array<{
+        birthDate?: string | null;
+        createdAt?: string | null;
+        /**
+         * Values of the clinic's own fields, by key; only when `fields` asks for them.
+         */
+        customFields?: {
+            [key: string]: unknown;
+        } | null;
+        /**
+         * The primary e-mail.
+         */
+        email?: string | null;
+        id: string;
+        name?: string | null;
+        /**
+         * Only when `fields` asks for it.
+         */
+        notes?: string | null;
+        ownerId?: string | null;
+        /**
+         * The primary phone, in E.164.
+         */
+        phoneNumber?: string | null;
+        socialName?: string | null;
+        source?: string | null;
+        /**
+         * `lead`, `active`, `inactive` or `archived`; more may be added.
+         */
+        status?: string | null;
+        tags?: Array<string> | null;
+        updatedAt?: string | null;
+    }>;
+    /**
+     * The page's number, from 1.
+     */
+    page: number;
+    /**
+     * How many pages `total` rows fill.
+     */
+    pages: number;
+    /**
+     * How many rows there are; at least so many, where `totalIsExact` is false. No more than 10000
+     * are counted.
+     */
+    total: number;
+    /**
+     * Whether all rows were counted. Where they were not, go on by the cursor behind the last page.
+     */
+    totalIsExact: boolean;
 };
 
 /**
@@ -918,6 +1308,12 @@ export type PageAnswerContactRow = {
     data: Array<{
         birthDate?: string | null;
         createdAt?: string | null;
+        /**
+         * Values of the clinic's own fields, by key; only when `fields` asks for them.
+         */
+        customFields?: {
+            [key: string]: unknown;
+        } | null;
         /**
          * The primary e-mail.
          */
@@ -1242,6 +1638,20 @@ export type RequestPasswordReset = {
 };
 
 /**
+ * How a consent was revoked. An empty object will do.
+ */
+export type RevokeConsent = {
+    /**
+     * How it can be shown, 1 to 2,000 characters.
+     */
+    proof?: string | null;
+    /**
+     * When the person revoked it; now, when not given. Neither to come nor before it was given.
+     */
+    revokedAt?: string | null;
+};
+
+/**
  * What a user is in the clinic.
  */
 export type Role = 'owner' | 'admin' | 'professional' | 'receptionist' | 'finance' | 'readonly';
@@ -1420,6 +1830,13 @@ export type UpdateContact = {
      */
     birthDate?: string | null;
     /**
+     * Some of the values of the clinic's own fields, by key: null empties one, those that are not
+     * named stay.
+     */
+    customFields?: {
+        [key: string]: unknown;
+    };
+    /**
      * CPF or CNPJ, with or without punctuation.
      */
     document?: string | null;
@@ -1459,6 +1876,29 @@ export type UpdateContact = {
      * All tags anew.
      */
     tags?: Array<string>;
+};
+
+/**
+ * A change of a field: what is not named stays.
+ */
+export type UpdateContactField = {
+    /**
+     * What it is called, 1 to 80 characters.
+     */
+    label?: string;
+    /**
+     * All options anew. One that is left out is removed: values that hold it can still be read, and
+     * none may be given it until it is named again.
+     */
+    options?: Array<ContactFieldOption>;
+    /**
+     * Its place among the others, 0 to 1000.
+     */
+    place?: number;
+    /**
+     * Whether a contact that is created must have it, and none may lose it.
+     */
+    required?: boolean;
 };
 
 /**
@@ -1532,7 +1972,7 @@ export type InvitationAcceptErrors = {
      */
     415: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1585,7 +2025,7 @@ export type UserLogInErrors = {
      */
     415: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * Too many failures on this account, known or not, or from this address: wait as long as `Retry-After` says.
      */
     429: Problem;
     /**
@@ -1626,7 +2066,7 @@ export type SessionLogOutErrors = {
      */
     401: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1667,7 +2107,7 @@ export type SessionLogOutEverywhereErrors = {
      */
     401: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1690,6 +2130,63 @@ export type SessionLogOutEverywhereResponses = {
 };
 
 export type SessionLogOutEverywhereResponse = SessionLogOutEverywhereResponses[keyof SessionLogOutEverywhereResponses];
+
+export type UserChangePasswordData = {
+    body: ChangePassword;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/password';
+};
+
+export type UserChangePasswordErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * The present password is another.
+     */
+    403: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * Too many failures: wait as long as `Retry-After` says.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type UserChangePasswordError = UserChangePasswordErrors[keyof UserChangePasswordErrors];
+
+export type UserChangePasswordResponses = {
+    /**
+     * The password is the new one.
+     */
+    204: void;
+};
+
+export type UserChangePasswordResponse = UserChangePasswordResponses[keyof UserChangePasswordResponses];
 
 export type PasswordResetRequestData = {
     body: RequestPasswordReset;
@@ -1716,7 +2213,7 @@ export type PasswordResetRequestErrors = {
      */
     415: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1769,7 +2266,7 @@ export type PasswordResetConfirmErrors = {
      */
     415: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1822,7 +2319,7 @@ export type SessionRefreshErrors = {
      */
     415: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1863,7 +2360,7 @@ export type SessionListErrors = {
      */
     401: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1913,7 +2410,7 @@ export type SessionEndErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -1977,11 +2474,11 @@ export type BranchListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2037,7 +2534,7 @@ export type BranchCreateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2061,7 +2558,7 @@ export type BranchCreateErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2122,7 +2619,7 @@ export type BranchReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2130,7 +2627,7 @@ export type BranchReadErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2191,7 +2688,7 @@ export type BranchUpdateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2223,7 +2720,7 @@ export type BranchUpdateErrors = {
      */
     428: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2287,11 +2784,11 @@ export type ChannelListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2347,7 +2844,7 @@ export type ChannelCreateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2371,7 +2868,7 @@ export type ChannelCreateErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2432,7 +2929,7 @@ export type ChannelReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2440,7 +2937,7 @@ export type ChannelReadErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2501,7 +2998,7 @@ export type ChannelDisableErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2513,7 +3010,7 @@ export type ChannelDisableErrors = {
      */
     412: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2574,7 +3071,7 @@ export type ChannelEnableErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2586,7 +3083,7 @@ export type ChannelEnableErrors = {
      */
     412: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2647,7 +3144,7 @@ export type ChannelRotateSecretErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2675,7 +3172,7 @@ export type ChannelRotateSecretErrors = {
      */
     415: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2731,11 +3228,11 @@ export type ClinicReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2791,7 +3288,7 @@ export type ClinicUpdateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -2815,7 +3312,7 @@ export type ClinicUpdateErrors = {
      */
     428: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2839,6 +3336,594 @@ export type ClinicUpdateResponses = {
 
 export type ClinicUpdateResponse = ClinicUpdateResponses[keyof ClinicUpdateResponses];
 
+export type ConsentTextListData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` of what you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/consent-texts';
+};
+
+export type ConsentTextListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ConsentTextListError = ConsentTextListErrors[keyof ConsentTextListErrors];
+
+export type ConsentTextListResponses = {
+    /**
+     * The clinic's texts.
+     */
+    200: ConsentTextList;
+};
+
+export type ConsentTextListResponse = ConsentTextListResponses[keyof ConsentTextListResponses];
+
+export type ConsentTextCreateData = {
+    body: CreateConsentText;
+    headers?: {
+        /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/consent-texts';
+};
+
+export type ConsentTextCreateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: already-exists, conflict, idempotency-in-flight. See /docs/errors.
+     */
+    409: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A problem: idempotency-key-reused, rule-violated. See /docs/errors.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ConsentTextCreateError = ConsentTextCreateErrors[keyof ConsentTextCreateErrors];
+
+export type ConsentTextCreateResponses = {
+    /**
+     * The new version.
+     */
+    201: ConsentText;
+};
+
+export type ConsentTextCreateResponse = ConsentTextCreateResponses[keyof ConsentTextCreateResponses];
+
+export type ContactFieldListData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` of what you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contact-fields';
+};
+
+export type ContactFieldListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ContactFieldListError = ContactFieldListErrors[keyof ContactFieldListErrors];
+
+export type ContactFieldListResponses = {
+    /**
+     * The clinic's fields.
+     */
+    200: ContactFieldList;
+};
+
+export type ContactFieldListResponse = ContactFieldListResponses[keyof ContactFieldListResponses];
+
+export type ContactFieldCreateData = {
+    body: CreateContactField;
+    headers?: {
+        /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contact-fields';
+};
+
+export type ContactFieldCreateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * Another field has that key, an archived one perhaps. Or a request with this `Idempotency-Key` has not ended yet.
+     */
+    409: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * The clinic has as many fields as it may. Or this `Idempotency-Key` was sent before, with another body.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ContactFieldCreateError = ContactFieldCreateErrors[keyof ContactFieldCreateErrors];
+
+export type ContactFieldCreateResponses = {
+    /**
+     * The new field.
+     */
+    201: ContactField;
+};
+
+export type ContactFieldCreateResponse = ContactFieldCreateResponses[keyof ContactFieldCreateResponses];
+
+export type ContactFieldReadData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The field.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contact-fields/{id}';
+};
+
+export type ContactFieldReadErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ContactFieldReadError = ContactFieldReadErrors[keyof ContactFieldReadErrors];
+
+export type ContactFieldReadResponses = {
+    /**
+     * The field.
+     */
+    200: ContactField;
+};
+
+export type ContactFieldReadResponse = ContactFieldReadResponses[keyof ContactFieldReadResponses];
+
+export type ContactFieldUpdateData = {
+    body: UpdateContactField;
+    headers: {
+        /**
+         * The `ETag` it was read with.
+         */
+        'If-Match': string;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The field.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contact-fields/{id}';
+};
+
+export type ContactFieldUpdateErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: precondition-failed. See /docs/errors.
+     */
+    412: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * A problem: precondition-required. See /docs/errors.
+     */
+    428: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ContactFieldUpdateError = ContactFieldUpdateErrors[keyof ContactFieldUpdateErrors];
+
+export type ContactFieldUpdateResponses = {
+    /**
+     * The field as it is now.
+     */
+    200: ContactField;
+};
+
+export type ContactFieldUpdateResponse = ContactFieldUpdateResponses[keyof ContactFieldUpdateResponses];
+
+export type ContactFieldArchiveData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` it was read with, where it must still be so.
+         */
+        'If-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The field.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contact-fields/{id}/archive';
+};
+
+export type ContactFieldArchiveErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: precondition-failed. See /docs/errors.
+     */
+    412: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ContactFieldArchiveError = ContactFieldArchiveErrors[keyof ContactFieldArchiveErrors];
+
+export type ContactFieldArchiveResponses = {
+    /**
+     * The field as it is now.
+     */
+    200: ContactField;
+};
+
+export type ContactFieldArchiveResponse = ContactFieldArchiveResponses[keyof ContactFieldArchiveResponses];
+
+export type ContactFieldRestoreData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` it was read with, where it must still be so.
+         */
+        'If-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The field.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contact-fields/{id}/restore';
+};
+
+export type ContactFieldRestoreErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: precondition-failed. See /docs/errors.
+     */
+    412: Problem;
+    /**
+     * The clinic has as many fields as it may.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ContactFieldRestoreError = ContactFieldRestoreErrors[keyof ContactFieldRestoreErrors];
+
+export type ContactFieldRestoreResponses = {
+    /**
+     * The field as it is now.
+     */
+    200: ContactField;
+};
+
+export type ContactFieldRestoreResponse = ContactFieldRestoreResponses[keyof ContactFieldRestoreResponses];
+
 export type ContactListData = {
     body?: never;
     headers?: {
@@ -2861,6 +3946,12 @@ export type ContactListData = {
          * `nextCursor` of the page before.
          */
         cursor?: string;
+        /**
+         * Instead of a cursor the page's number, from 1: the answer then tells `total` and `pages`. No
+         * page ends behind row 10000, and no more rows are looked at for it, or 2000 for a search
+         * of common words: what lies deeper is reached by the cursor.
+         */
+        page?: number;
         /**
          * `createdAt`, `updatedAt` or `name`, with `-` before it when descending; `-createdAt` when
          * not given.
@@ -2906,8 +3997,8 @@ export type ContactListData = {
          */
         search?: string;
         /**
-         * Only these fields of each row, separated by commas; `id` always comes. All but `notes`
-         * when not given.
+         * Only these fields of each row, separated by commas; `id` always comes. All but `notes` and
+         * `customFields` when not given.
          */
         fields?: string;
         /**
@@ -2928,11 +4019,11 @@ export type ContactListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -2951,7 +4042,7 @@ export type ContactListResponses = {
     /**
      * A page of contacts.
      */
-    200: PageAnswerContactRow;
+    200: ListAnswerContactRow;
 };
 
 export type ContactListResponse = ContactListResponses[keyof ContactListResponses];
@@ -2988,7 +4079,7 @@ export type ContactCreateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3012,7 +4103,7 @@ export type ContactCreateErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3077,7 +4168,7 @@ export type ContactReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3085,7 +4176,7 @@ export type ContactReadErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3146,7 +4237,7 @@ export type ContactUpdateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3182,7 +4273,7 @@ export type ContactUpdateErrors = {
      */
     428: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3243,7 +4334,7 @@ export type ContactArchiveErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3255,7 +4346,7 @@ export type ContactArchiveErrors = {
      */
     412: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3278,6 +4369,249 @@ export type ContactArchiveResponses = {
 };
 
 export type ContactArchiveResponse = ContactArchiveResponses[keyof ContactArchiveResponses];
+
+export type ConsentListData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `ETag` of what you have.
+         */
+        'If-None-Match'?: string | null;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The contact.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contacts/{id}/consents';
+};
+
+export type ConsentListErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ConsentListError = ConsentListErrors[keyof ConsentListErrors];
+
+export type ConsentListResponses = {
+    /**
+     * The contact's consents.
+     */
+    200: ConsentList;
+};
+
+export type ConsentListResponse = ConsentListResponses[keyof ConsentListResponses];
+
+export type ConsentGiveData = {
+    body: GiveConsent;
+    headers?: {
+        /**
+         * A random text of at most 255 visible ASCII characters, in quotes or without, that is this request's own. Sent again with the same key and body within 24 hours, by the same caller, the request is answered as it was the first time, and nothing is done twice. Failures are not kept: what failed is tried anew.
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The contact.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contacts/{id}/consents';
+};
+
+export type ConsentGiveErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: already-exists, conflict, idempotency-in-flight. See /docs/errors.
+     */
+    409: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * There is no such text of that purpose, the instant is still to come, or the contact has 500 consents. Or this `Idempotency-Key` was sent before, with another body.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ConsentGiveError = ConsentGiveErrors[keyof ConsentGiveErrors];
+
+export type ConsentGiveResponses = {
+    /**
+     * The consent.
+     */
+    201: Consent;
+};
+
+export type ConsentGiveResponse = ConsentGiveResponses[keyof ConsentGiveResponses];
+
+export type ConsentRevokeData = {
+    body: RevokeConsent;
+    headers?: {
+        /**
+         * The clinic this is about, in the form with hyphens. Required here or in `clinic_id`.
+         */
+        'X-Clinic-Id'?: string;
+    };
+    path: {
+        /**
+         * The contact.
+         */
+        id: string;
+        /**
+         * The consent.
+         */
+        consentId: string;
+    };
+    query?: {
+        /**
+         * The clinic, where a header cannot be sent, in the form with hyphens. Given in both, both must be alike.
+         */
+        clinic_id?: string;
+    };
+    url: '/api/v1/contacts/{id}/consents/{consentId}/revoke';
+};
+
+export type ConsentRevokeErrors = {
+    /**
+     * A problem: body-too-deep, clinic-required, idempotency-key-required, invalid-body, invalid-cursor, invalid-query, malformed-json, malformed-request. See /docs/errors.
+     */
+    400: Problem;
+    /**
+     * A problem: invalid-credentials, invalid-signature, login-required, refresh-rejected, unauthenticated. See /docs/errors.
+     */
+    401: Problem;
+    /**
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
+     */
+    403: Problem;
+    /**
+     * A problem: not-found, unknown-route. See /docs/errors.
+     */
+    404: Problem;
+    /**
+     * A problem: request-timeout. See /docs/errors.
+     */
+    408: Problem;
+    /**
+     * A problem: payload-too-large. See /docs/errors.
+     */
+    413: Problem;
+    /**
+     * A problem: unsupported-media-type. See /docs/errors.
+     */
+    415: Problem;
+    /**
+     * The instant is still to come, or before the consent.
+     */
+    422: Problem;
+    /**
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
+     */
+    429: Problem;
+    /**
+     * A problem: internal. See /docs/errors.
+     */
+    500: Problem;
+    /**
+     * A problem: mail-not-configured, overloaded, timed-out, too-many-users, unavailable. See /docs/errors.
+     */
+    503: Problem;
+};
+
+export type ConsentRevokeError = ConsentRevokeErrors[keyof ConsentRevokeErrors];
+
+export type ConsentRevokeResponses = {
+    /**
+     * The consent as it is now.
+     */
+    200: Consent;
+};
+
+export type ConsentRevokeResponse = ConsentRevokeResponses[keyof ConsentRevokeResponses];
 
 export type ContactRestoreData = {
     body?: never;
@@ -3316,7 +4650,7 @@ export type ContactRestoreErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3328,7 +4662,7 @@ export type ContactRestoreErrors = {
      */
     412: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3408,11 +4742,11 @@ export type ConversationListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3473,7 +4807,7 @@ export type ConversationReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3481,7 +4815,7 @@ export type ConversationReadErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3554,7 +4888,7 @@ export type MessageListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3562,7 +4896,7 @@ export type MessageListErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3619,7 +4953,7 @@ export type ConversationMarkReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -3643,7 +4977,7 @@ export type ConversationMarkReadErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3695,11 +5029,11 @@ export type FeatureFlagListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3839,7 +5173,7 @@ export type MeReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3915,11 +5249,11 @@ export type UserListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -3987,11 +5321,11 @@ export type InvitationListErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4047,7 +5381,7 @@ export type InvitationCreateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4071,7 +5405,7 @@ export type InvitationCreateErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4128,7 +5462,7 @@ export type InvitationReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4136,7 +5470,7 @@ export type InvitationReadErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4193,7 +5527,7 @@ export type InvitationResendErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4266,7 +5600,7 @@ export type InvitationRevokeErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4282,7 +5616,7 @@ export type InvitationRevokeErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4343,7 +5677,7 @@ export type UserReadErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4351,7 +5685,7 @@ export type UserReadErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4412,7 +5746,7 @@ export type UserUpdateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4444,7 +5778,7 @@ export type UserUpdateErrors = {
      */
     428: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4505,7 +5839,7 @@ export type UserDeactivateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4521,7 +5855,7 @@ export type UserDeactivateErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4582,7 +5916,7 @@ export type UserReactivateErrors = {
      */
     401: Problem;
     /**
-     * A problem: forbidden, handshake-refused, no-clinic-access, other-account. See /docs/errors.
+     * A problem: forbidden, handshake-refused, no-clinic-access, other-account, wrong-password. See /docs/errors.
      */
     403: Problem;
     /**
@@ -4598,7 +5932,7 @@ export type UserReactivateErrors = {
      */
     422: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4665,7 +5999,7 @@ export type WebhookAnswerHandshakeErrors = {
      */
     404: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
@@ -4738,7 +6072,7 @@ export type WebhookReceiveErrors = {
      */
     413: Problem;
     /**
-     * A problem: too-many-requests. See /docs/errors.
+     * A problem: too-many-attempts, too-many-requests. See /docs/errors.
      */
     429: Problem;
     /**
