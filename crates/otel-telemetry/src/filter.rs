@@ -4,7 +4,7 @@
 //! choose:
 //!
 //! - [`QUIET`] targets never go below `warn`. tokio-postgres logs every statement with its bound
-//!   values at `debug`, the HTTP stacks log headers and frames; a day of debugging must not write
+//!   values at `debug`, actix logs paths, the HTTP stacks headers and frames; a day of debugging must not write
 //!   patients into a log.
 //! - [`EXPORT_STACK`] targets stay on stderr and never enter the OTLP log signal, or each failed
 //!   export would be the next export's content.
@@ -19,6 +19,7 @@ use crate::settings::TelemetryError;
 /// crate of ours may begin with one (a test sees to it).
 pub const QUIET: &[&str] = &[
     "actix_http",
+    "actix_web",
     "h2",
     "hyper",
     "hyper_util",

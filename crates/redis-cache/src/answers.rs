@@ -148,7 +148,8 @@ impl ResponseCache {
     /// when it is turned on, as far as it still holds.
     pub fn switch(&self, on: bool) {
         if self.0.common.on.swap(on, Ordering::Relaxed) != on {
-            tracing::warn!(on, "the cache was switched");
+            let state = if on { "on" } else { "off" };
+            tracing::warn!(state, "the cache was switched");
         }
     }
 

@@ -206,7 +206,7 @@ impl Link {
             }
             // It is there and answers, if not what was asked for.
             Err(error) => {
-                tracing::debug!(kind = ?error.kind(), "Redis refused a command");
+                tracing::debug!(reason = ?error.kind(), "Redis refused a command");
                 Err(RedisFault::Refused)
             }
         }
@@ -253,7 +253,7 @@ async fn keep_connected(link: Arc<Link>) {
                 Ok(connection) => break connection,
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(kind = ?error.kind(), "Redis cannot be reached; going on without it");
+                        tracing::warn!(reason = ?error.kind(), "Redis cannot be reached; going on without it");
                     }
                 }
             }

@@ -239,11 +239,8 @@ pub const THRESHOLDS: &[Threshold] = &[
     },
     Threshold {
         code: "memory_over_limit",
-        alert: Some((
-            "MemoryIsOverItsLimit",
-            "> on (instance, job) (acolhe_process_memory_limit_bytes > 0)",
-        )),
-        limit: 1.0,
+        alert: Some(("MemoryRunsOut", "> 0.9")),
+        limit: 0.9,
         unit: "1",
         window: "now",
         meaning: "More memory than the process should hold, as a share of its limit.",

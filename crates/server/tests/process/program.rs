@@ -85,7 +85,8 @@ impl Program {
 
     fn spawn(&self) -> Running {
         // A file takes whatever it says; a pipe that nobody reads would hold it up.
-        let said = std::env::temp_dir().join(format!("acolhe-said-{}", self.port));
+        let said =
+            std::env::temp_dir().join(format!("acolhe-said-{}-{}", std::process::id(), self.port));
         let file = File::create(&said).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_acolhe-server"))
             .args(&self.arguments)
