@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,9 @@ pub(crate) struct Ended {
     pub(crate) success: bool,
     pub(crate) said: String,
 }
+
+/// How many were started by this test.
+static SPAWNED: AtomicU32 = AtomicU32::new(0);
 
 impl Program {
     pub(crate) fn new(database_url: &str) -> Self {
@@ -85,8 +89,13 @@ impl Program {
 
     fn spawn(&self) -> Running {
         // A file takes whatever it says; a pipe that nobody reads would hold it up.
-        let said =
-            std::env::temp_dir().join(format!("acolhe-said-{}-{}", std::process::id(), self.port));
+        let name = format!(
+            "acolhe-said-{}-{}",
+            std::process::id(),
+            // Several of one program may run at once: a server, and a command beside it.
+            SPAWNED.fetch_add(1, Ordering::Relaxed)
+        );
+        let said = std::env::temp_dir().join(name);
         let file = File::create(&said).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_acolhe-server"))
             .args(&self.arguments)
